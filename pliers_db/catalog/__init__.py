@@ -1,0 +1,1 @@
+"""What is in a database: snapshot, differences, content digest."""

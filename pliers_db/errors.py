@@ -1,0 +1,179 @@
+"""Every error that a user can meet, in one tree.
+
+An error says WHAT failed (the message), WHY (classified, one or two lines) and what to type next (``fix``).
+``code`` is stable: scripts and tests may match it. The exit code follows the branch of the tree, the same for
+every command (DESIGN.md, "Exit codes"). A class whose docstring is a sentence uses it as its default message.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class PliersError(Exception):
+    """Something failed in a way that pliers-db did not foresee."""
+
+    code: ClassVar[str] = "internal"
+    exit_code: ClassVar[int] = 70
+
+    def __init__(self, message: str = "", *, why: str = "", fix: str = "", **details: Any) -> None:
+        """:param message: what failed, one line, without a final full stop; default: the class's first line.
+        :param why: the cause, classified; may have several lines.
+        :param fix: the command or setting that mends it.
+        :param details: further facts for ``--json`` (never a secret).
+        """
+        self.message = message or (type(self).__doc__ or type(self).__name__).strip().splitlines()[0]
+        self.why = why
+        self.fix = fix
+        self.details = details
+        super().__init__(self.message)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The ``error`` object of ``--json``."""
+        body: dict[str, Any] = {"code": self.code, "message": self.message, "why": self.why, "fix": self.fix}
+        if self.details:
+            body["details"] = self.details
+        return body
+
+
+# ── one branch per exit code ────────────────────────────────────────────────────────────────────────────────
+class InputError(PliersError):
+    """Bad usage or bad input; nothing was touched."""
+
+    code = "input"
+    exit_code = 2
+
+
+class ServerError(PliersError):
+    """The server cannot be reached or used."""
+
+    code = "server"
+    exit_code = 3
+
+
+class RefusedError(PliersError):
+    """Refused for safety; nothing was touched."""
+
+    code = "refused"
+    exit_code = 4
+
+
+class LockedError(PliersError):
+    """Another run holds the lock."""
+
+    code = "locked"
+    exit_code = 5
+
+
+class RolledBackError(PliersError):
+    """Failed, and everything is as it was before."""
+
+    code = "rolled-back"
+    exit_code = 6
+
+
+class PartialError(PliersError):
+    """Failed part-way; the message says what is done and how to go on."""
+
+    code = "partial"
+    exit_code = 7
+
+
+class InterruptedByUser(PliersError):
+    """Interrupted; what was under way has been rolled back."""
+
+    code = "interrupted"
+    exit_code = 130
+
+
+# ── config ──────────────────────────────────────────────────────────────────────────────────────────────────
+class UnknownEnvironment(InputError):
+    """The environment has a name that pliers-db does not know."""
+
+    code = "config.unknown-environment"
+
+
+class BadSetting(InputError):
+    """A setting has a value that cannot be used."""
+
+    code = "config.bad-setting"
+
+
+class BadDatabaseUrl(InputError):
+    """The database URL cannot be read."""
+
+    code = "config.bad-url"
+
+
+class TwoSources(InputError):
+    """One secret is given in two ways."""
+
+    code = "config.two-sources"
+
+
+class NoDatabase(InputError):
+    """No database is configured for this environment."""
+
+    code = "config.no-database"
+
+
+class NoProject(InputError):
+    """This folder does not belong to a project."""
+
+    code = "config.no-project"
+
+
+# ── db ──────────────────────────────────────────────────────────────────────────────────────────────────────
+class ConnectFailed(ServerError):
+    """The database does not let us in."""
+
+    code = "db.connect"
+
+
+class PoolExhausted(ServerError):
+    """Every connection of the pool is in use."""
+
+    code = "db.pool-exhausted"
+
+
+class ProtectedDatabase(RefusedError):
+    """The database is stamped as a protected environment."""
+
+    code = "db.protected"
+
+
+# ── postgres ────────────────────────────────────────────────────────────────────────────────────────────────
+class BinariesMissing(ServerError):
+    """No PostgreSQL programs were found."""
+
+    code = "postgres.no-binaries"
+
+
+class ServerStartFailed(ServerError):
+    """The PostgreSQL server did not start."""
+
+    code = "postgres.start-failed"
+
+
+class ForeignDataFolder(RefusedError):
+    """The data folder was not made by pliers-db."""
+
+    code = "postgres.foreign-folder"
+
+
+class ProgramFailed(ServerError):
+    """A PostgreSQL program failed."""
+
+    code = "postgres.program-failed"
+
+
+# ── migrate ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+# ── seed ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+# ── backup and restore ──────────────────────────────────────────────────────────────────────────────────────
+
+
+# ── health ──────────────────────────────────────────────────────────────────────────────────────────────────

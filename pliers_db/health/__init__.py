@@ -1,0 +1,1 @@
+"""An honest report on a database."""

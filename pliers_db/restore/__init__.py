@@ -1,0 +1,1 @@
+"""Bringing a backup back as a database."""

@@ -1,0 +1,1 @@
+"""Filling a database with the data of its environment."""
