@@ -16,6 +16,7 @@ from pliers_db.postgres import ensure_embedded
 EnvOption = Annotated[str | None, typer.Option("--env", help="development, test, staging or production.")]
 UrlOption = Annotated[str | None, typer.Option("--database-url", help="Instead of DATABASE_URL.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and errors.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
