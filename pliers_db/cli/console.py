@@ -1,79 +1,165 @@
-"""What a command prints, and how it ends.
+"""What a command prints: stdout carries the result, stderr the talk.
 
-stdout carries the result, stderr the talk. With ``--json`` stdout is one document, also for an error.
+On a terminal long work shows a bar with rate and time left; elsewhere plain lines, a few seconds apart.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import IO, Any
 
-from pliers_db.errors import InterruptedByUser, PliersError
-from pliers_db.progress import Task, _SilentTask
+from pliers_db.progress import Task
+from pliers_db.units import format_duration, format_size
 
-
-class Console:
-    """The command line's reporter. ``quiet`` drops what is not a warning."""
-
-    def __init__(self, *, quiet: bool = False) -> None:
-        self.quiet = quiet
-
-    def info(self, message: str) -> None:
-        if not self.quiet:
-            print(message, file=sys.stderr)  # noqa: T201
-
-    def warn(self, message: str) -> None:
-        print(f"warning: {message}", file=sys.stderr)  # noqa: T201
-
-    @contextmanager
-    def task(self, title: str, total: float | None = None, unit: str = "") -> Iterator[Task]:
-        self.info(title)
-        yield _SilentTask()
+_COLOURS = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "dim": 2, "bold": 1}
+_EVERY = 5.0  # seconds between two progress lines where there is no terminal
 
 
-def emit(text: str) -> None:
+def emit(text: str = "") -> None:
     """Write a line of the result."""
-    print(text)  # noqa: T201
+    try:
+        print(text, flush=True)  # noqa: T201
+    except BrokenPipeError:
+        # The reader has left (`| head`): what is still to come goes nowhere, and the end is quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None
 
 
 def emit_json(document: Any) -> None:
     """Write the result as one JSON document."""
-    print(json.dumps(document, indent=2, default=str))  # noqa: T201
+    emit(json.dumps(document, indent=2, default=str, ensure_ascii=False))
 
 
-def run(app: Callable[..., Any]) -> int:
-    """Run the command line and give its exit code (DESIGN.md, "Exit codes")."""
+def emit_table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[int] = ()) -> None:
+    """Write aligned columns; nothing is ever cut.
 
-    def stop(number: int, frame: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        app(standalone_mode=True)
-    except PliersError as error:
-        return _fail(error)
-    except KeyboardInterrupt:
-        return _fail(InterruptedByUser())
-    except SystemExit as leave:
-        return leave.code if isinstance(leave.code, int) else 0
-    return 0
+    :param right: the columns to align right, by position.
+    """
+    cells = [[str(cell) for cell in row] for row in [headers, *rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(headers))]
+    for row in cells:
+        line = "  ".join(
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        emit(line.rstrip())
 
 
-def _fail(error: PliersError) -> int:
-    if "--json" in sys.argv:
-        emit_json({"error": error.as_dict()})
-    else:
-        lines = [f"error: {error.message}"]
-        lines += [f"  why: {error.why}"] if error.why else []
-        lines += [f"  fix: {error.fix}"] if error.fix else []
-        print("\n".join(lines), file=sys.stderr)  # noqa: T201
-    if os.environ.get("PLIERS_DEBUG") or "--debug" in sys.argv:
-        import traceback
+def coloured(stream: IO[str]) -> bool:
+    """Whether colours go to this stream: FORCE_COLOR, NO_COLOR, then whether it is a terminal."""
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return stream.isatty()
 
-        traceback.print_exception(error)
-    return error.exit_code
+
+def paint(text: str, colour: str, stream: IO[str] | None = None) -> str:
+    """The text in a colour, where the stream shows colours.
+
+    :param colour: red, green, yellow, blue, dim or bold.
+    """
+    return f"\033[{_COLOURS[colour]}m{text}\033[0m" if coloured(stream or sys.stdout) else text
+
+
+class Console:
+    """The command line's reporter: core code talks through it."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        """:param quiet: only warnings (cron)."""
+        self.quiet = quiet
+
+    def info(self, message: str) -> None:
+        if not self.quiet:
+            self._say(message)
+
+    def warn(self, message: str) -> None:
+        self._say(paint("warning:", "yellow", sys.stderr) + " " + message)
+
+    @contextmanager
+    def task(self, title: str, total: float | None = None, unit: str = "") -> Iterator[Task]:
+        if self.quiet:
+            yield _Lines(None, title, total, unit)
+        elif sys.stderr.isatty() and not os.environ.get("CI"):
+            with _bar(title, total, unit) as task:
+                yield task
+        else:
+            lines = _Lines(self, title, total, unit)
+            yield lines
+            lines.finish()
+
+    def _say(self, message: str) -> None:
+        from pliers_db.log import redact
+
+        print(redact(message), file=sys.stderr, flush=True)  # noqa: T201
+
+
+class _Lines:
+    """Progress as plain lines, one at most every five seconds."""
+
+    def __init__(self, console: Console | None, title: str, total: float | None, unit: str) -> None:
+        self.console, self.title, self.total, self.unit = console, title, total, unit
+        self.done = 0.0
+        self.begun = self.told = time.monotonic()
+
+    def advance(self, amount: float = 1) -> None:
+        self.done += amount
+        now = time.monotonic()
+        if self.console and now - self.told >= _EVERY:
+            self.told = now
+            self.console.info(f"{self.title}: {self._state(now)}")
+
+    def note(self, text: str) -> None:
+        return
+
+    def finish(self) -> None:
+        now = time.monotonic()
+        if self.console and self.told > self.begun:  # long enough to have been told about
+            self.console.info(f"{self.title}: done in {format_duration(now - self.begun)}")
+
+    def _state(self, now: float) -> str:
+        def amount(value: float) -> str:
+            return format_size(value) if self.unit == "bytes" else f"{value:,.0f} {self.unit}".strip()
+
+        rate = self.done / max(now - self.begun, 1e-9)
+        if not self.total:
+            return f"{amount(self.done)}, {amount(rate)}/s"
+        left = f", {format_duration((self.total - self.done) / rate)} left" if rate else ""
+        return f"{amount(self.done)} of {amount(self.total)}, {amount(rate)}/s{left}"
+
+
+class _Bar:
+    """One line of a rich progress display."""
+
+    def __init__(self, progress: Any, task: Any, title: str) -> None:
+        self.progress, self.id, self.title = progress, task, title
+
+    def advance(self, amount: float = 1) -> None:
+        self.progress.advance(self.id, amount)
+
+    def note(self, text: str) -> None:
+        self.progress.update(self.id, description=f"{self.title} [dim]{text}[/dim]")
+
+
+@contextmanager
+def _bar(title: str, total: float | None, unit: str) -> Iterator[Task]:
+    from rich.console import Console as RichConsole
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    amount = [DownloadColumn(), TransferSpeedColumn()] if unit == "bytes" else [MofNCompleteColumn(), TextColumn(unit)]
+    columns = [TextColumn("{task.description}"), BarColumn(), *amount, TimeRemainingColumn()]
+    with Progress(*columns, console=RichConsole(stderr=True), transient=True) as progress:
+        yield _Bar(progress, progress.add_task(title, total=total), title)
