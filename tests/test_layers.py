@@ -18,7 +18,7 @@ LAYERS = [
     {"aio"},
     {"db"},
     {"config"},
-    {"errors", "log", "progress", "units", "locks"},
+    {"errors", "log", "progress", "units"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 CAPABILITIES = LAYERS[1]
