@@ -1,0 +1,3 @@
+drop table pliers.memberships;
+drop table pliers.users;
+drop table pliers.organizations;

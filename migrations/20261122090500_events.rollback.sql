@@ -1,0 +1,2 @@
+drop function pliers.create_event_partitions(date, integer);
+drop table pliers.events;
