@@ -129,6 +129,15 @@ class ConnectFailed(ServerError):
 
     code = "db.connect"
 
+    @property
+    def kind(self) -> str:
+        """Why: password, database, role, host, tls, slots, starting, timeout, settings or unreachable."""
+        return str(self.details.get("kind", "unreachable"))
+
+    def again(self) -> ConnectFailed:
+        """The same news for another thread."""
+        return ConnectFailed(self.message, why=self.why, fix=self.fix, **self.details)
+
 
 class PoolExhausted(ServerError):
     """Every connection of the pool is in use."""

@@ -1,3 +1,3 @@
 """Fixtures come in families, one file each."""
 
-pytest_plugins = ["tests.fix_server", "tests.fix_cli"]
+pytest_plugins = ["tests.fix_server", "tests.fix_cli", "tests.fix_tcp"]

@@ -5,12 +5,34 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 from psycopg.pq import PGconn, Ping
 
-from pliers_db.config import Target
+from pliers_db.config import PoolSettings, Target
 from pliers_db.errors import ConnectFailed
 
 Connection = psycopg.Connection[Any]
+
+# A peer that vanished without a word (a pulled cable, a firewall that forgot us) is noticed after about a minute;
+# the kernel's own default is two hours. libpq's documentation, "keepalives".
+_KEEPALIVE = {
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",  # milliseconds
+}
+
+
+def startup(target: Target, limits: PoolSettings | None = None, *, application_name: str) -> dict[str, Any]:
+    """The keyword arguments for ``psycopg.connect``.
+
+    Timeouts go into ``options``: what stands there is what RESET ALL comes back to.
+    """
+    parameters = {**_KEEPALIVE, **target.parameters(), "application_name": application_name}
+    if limits is not None and limits.statement_timeout:
+        options = f"-c statement_timeout={round(limits.statement_timeout * 1000)}"
+        parameters["options"] = f"{options} {parameters.get('options', '')}".strip()
+    return {**parameters, "autocommit": True}
 
 
 def connect(target: Target, *, application_name: str = "pliers-db", autocommit: bool = True) -> Connection:
@@ -19,13 +41,32 @@ def connect(target: Target, *, application_name: str = "pliers-db", autocommit: 
     :raises ConnectFailed: with the real cause.
     """
     try:
-        return psycopg.connect(
-            **target.parameters(),  # type: ignore[arg-type]
-            application_name=application_name,
-            autocommit=autocommit,
-        )
+        return psycopg.connect(**{**startup(target, application_name=application_name), "autocommit": autocommit})
     except psycopg.Error as error:
         raise explain(error, target) from None
+
+
+# What libpq's words mean, in the order they are looked for: (words, kind, fix). The server's own messages come in
+# its lc_messages; what is not recognised is sorted by the ping.
+_WORDS: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (
+        ("password authentication failed", "no password supplied"),
+        "password",
+        "Check DB_USER and DB_PASSWORD (or the URL): pliers-db config show",
+    ),
+    (("no pg_hba.conf entry", "pg_hba.conf rejects"), "hba", "Allow this host, user and database in pg_hba.conf."),
+    (
+        ("could not translate host name", "name or service not known", "failed to resolve host"),
+        "host",
+        "Correct DB_HOST: this name is not known here.",
+    ),
+    (("ssl", "certificate", "tls"), "tls", "Check DB_SSLMODE and DB_SSLROOTCERT."),
+    (
+        ("too many", "remaining connection slots", "connection limit exceeded"),
+        "slots",
+        "Close idle connections or raise max_connections.",
+    ),
+)
 
 
 def explain(error: psycopg.Error, target: Target) -> ConnectFailed:
@@ -33,23 +74,26 @@ def explain(error: psycopg.Error, target: Target) -> ConnectFailed:
     why = " ".join(str(error).split())
     if target.password:
         why = why.replace(target.password.reveal(), "********")
-    low = why.lower()
-    answer = PGconn.ping(psycopg.conninfo.make_conninfo("", **target.parameters()).encode())
-    kind, fix = "unreachable", "Check host and port, and that the server is running."
-    if "password authentication failed" in low or "no password supplied" in low:
-        kind, fix = "password", "Check DB_USER and DB_PASSWORD (or the URL): pliers-db config show"
-    elif 'database "' in low and "does not exist" in low:
-        kind, fix = "database", f"Create it (createdb {target.dbname}) or correct DB_NAME."
-    elif 'role "' in low and "does not exist" in low:
-        kind, fix = "role", "Create the role or correct DB_USER."
-    elif "could not translate host name" in low or "name or service not known" in low:
-        kind, fix = "host", "Correct DB_HOST: this name is not known here."
-    elif "ssl" in low or "certificate" in low:
-        kind, fix = "tls", "Check DB_SSLMODE and DB_SSLROOTCERT."
-    elif "too many" in low or "remaining connection slots" in low:
-        kind, fix = "slots", "Close idle connections or raise max_connections."
-    elif answer == Ping.REJECT:
-        kind, fix = "starting", "The server is starting or recovering; try again in a moment."
-    elif isinstance(error, psycopg.errors.ConnectionTimeout) or "timeout" in low:
-        kind, fix = "timeout", "Check the firewall between here and the server."
+    kind, fix = _sort(error, why.lower(), target)
     return ConnectFailed(f"Cannot connect to {target}", why=why, fix=fix, kind=kind)
+
+
+def _sort(error: psycopg.Error, low: str, target: Target) -> tuple[str, str]:
+    if isinstance(error, psycopg.ProgrammingError):
+        return "settings", "Correct the setting that libpq names: pliers-db config show"
+    if 'database "' in low and "does not exist" in low:
+        return "database", f"Create it (createdb {target.dbname}) or correct DB_NAME."
+    if 'role "' in low and "does not exist" in low:
+        return "role", "Create the role or correct DB_USER."
+    for words, kind, fix in _WORDS:
+        if any(word in low for word in words):
+            return kind, fix
+    if isinstance(error, psycopg.errors.ConnectionTimeout):  # a ping would wait as long again
+        return "timeout", "Check the firewall between here and the server."
+    match PGconn.ping(make_conninfo("", **target.parameters()).encode()):
+        case Ping.REJECT:
+            return "starting", "The server is starting or recovering; try again in a moment."
+        case Ping.OK:
+            return "refused", "The server is up but refuses this connection; its log says more."
+        case _:
+            return "unreachable", "Check host and port, and that the server is running."

@@ -8,19 +8,12 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-import psycopg
-from psycopg.pq import TransactionStatus
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from pliers_db.config import PoolSettings, Target
-from pliers_db.db.connect import Connection, connect
-from pliers_db.errors import PoolExhausted
-
-# Not DISCARD ALL: it frees prepared statements that psycopg believes to be there (research: health §2.2).
-_RESET = (
-    "reset all; reset role; reset session authorization; close all; unlisten *; discard temp; "
-    "select pg_advisory_unlock_all()"
-)
+from pliers_db.db.connect import Connection
+from pliers_db.db.supply import PooledConnection, Supply
+from pliers_db.errors import ConnectFailed, PoolExhausted
 
 
 class Database:
@@ -48,63 +41,61 @@ class Database:
         self.limits = pool or PoolSettings()
         self.application_name = application_name
         self._one_shot = one_shot
-        self._pool: ConnectionPool[Connection] | None = None
+        self._supply: Supply | None = None
         self._lock = threading.Lock()
 
     @contextmanager
     def connection(self, *, autocommit: bool = False) -> Iterator[Connection]:
-        """Borrow a connection; it goes back clean.
+        """Borrow a connection; it goes back clean, whatever was done to it.
 
         Without ``autocommit`` the block is one transaction: committed at its end, rolled back on any error.
 
         :raises ConnectFailed: at once, with the real cause.
         :raises PoolExhausted: all connections stayed in use for the checkout timeout.
         """
-        pool = self._opened()
-        try:
-            conn = pool.getconn(timeout=self.limits.checkout_timeout)
-        except PoolTimeout as error:
-            raise PoolExhausted(
-                f"No free connection to {self.target} within {self.limits.checkout_timeout:g} s",
-                why=f"All {self.limits.max_size} connections of the pool are in use.",
-                fix="Raise DB_POOL_MAX, or look for work that keeps connections too long.",
-            ) from error
+        supply = self._opened()
+        conn = self._borrow(supply)
         try:
             if autocommit:
-                conn.autocommit = True
                 yield conn
             else:
                 with conn.transaction():
                     yield conn
         finally:
-            pool.putconn(conn)
+            _give_back(supply, conn)
 
-    def _opened(self) -> ConnectionPool[Connection]:
+    def _borrow(self, supply: Supply) -> PooledConnection:
+        try:
+            return supply.getconn()
+        except ConnectFailed as error:
+            raise error.again() from None
+        except TooManyRequests:
+            why = f"{supply.max_waiting} others are already waiting for one."
+        except PoolTimeout:
+            why = f"All {self.limits.max_size} connections stayed in use for {self.limits.checkout_timeout:g} s."
+        except PoolClosed:
+            why = "The pool was closed meanwhile."
+        raise PoolExhausted(
+            f"No free connection to {self.target}",
+            why=why,
+            fix="Raise DB_POOL_MAX, or look for work that keeps connections too long.",
+        )
+
+    def _opened(self) -> Supply:
+        supply = self._supply
+        if supply is not None:
+            return supply
         with self._lock:
-            if self._pool is None:
-                # The pool would hide the reason of a failed connect behind its own timeout.
-                connect(self.target, application_name=self.application_name).close()
-                self._pool = ConnectionPool(
-                    kwargs={
-                        **self.target.parameters(),
-                        "application_name": self.application_name,
-                    },
-                    connection_class=psycopg.Connection,
-                    min_size=1 if self._one_shot else self.limits.min_size,
-                    max_size=self.limits.max_size,
-                    timeout=self.limits.checkout_timeout,
-                    max_idle=self.limits.idle_timeout,
-                    reset=_reset,
-                    open=True,
-                )
-            return self._pool
+            if self._supply is None:
+                self._supply = Supply(self.target, self.limits, self.application_name, one_shot=self._one_shot)
+            return self._supply
 
     def close(self) -> None:
         """Close every connection; borrowing again opens anew."""
         with self._lock:
-            if self._pool is not None:
-                self._pool.close()
-                self._pool = None
+            supply, self._supply = self._supply, None
+        if supply is not None:
+            supply.close()
 
     def __enter__(self) -> Self:
         return self
@@ -115,10 +106,12 @@ class Database:
         self.close()
 
 
-def _reset(conn: Connection) -> None:
-    """Bring a connection back to the state it was opened in."""
-    if conn.info.transaction_status != TransactionStatus.IDLE:
-        conn.rollback()
-    conn.autocommit = True
-    conn.execute(_RESET)
-    conn.autocommit = False
+def _give_back(supply: Supply, conn: PooledConnection) -> None:
+    try:
+        supply.putconn(conn)
+    except BaseException:
+        # Ctrl-C in the middle of the clean-up: the connection is lost, its slot must not be.
+        if conn._pool is not None:
+            conn.close()
+            supply.putconn(conn)
+        raise
