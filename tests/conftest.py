@@ -1,3 +1,8 @@
 """Fixtures come in families, one file each."""
 
-pytest_plugins = ["tests.fix_server", "tests.fix_cli", "tests.fix_tcp"]
+pytest_plugins = [
+    "tests.fix_server",
+    "tests.fix_cli",
+    "tests.fix_tcp",
+    "tests.fix_proxy",
+]
