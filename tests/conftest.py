@@ -5,4 +5,5 @@ pytest_plugins = [
     "tests.fix_cli",
     "tests.fix_tcp",
     "tests.fix_proxy",
+    "tests.fix_tls",
 ]

@@ -75,6 +75,11 @@ def explain(error: psycopg.Error, target: Target) -> ConnectFailed:
     if target.password:
         why = why.replace(target.password.reveal(), "********")
     kind, fix = _sort(error, why.lower(), target)
+    if "certificate verify failed" in why:
+        from pliers_db.db.tls import certificate_problem
+
+        if reason := certificate_problem(target):
+            why = f"{why}: {reason}"
     return ConnectFailed(f"Cannot connect to {target}", why=why, fix=fix, kind=kind)
 
 
