@@ -18,7 +18,8 @@ LAYERS = [
     {"aio"},
     {"db"},
     {"config"},
-    {"errors", "log", "progress", "units"},
+    {"log"},
+    {"errors", "progress", "redaction", "units"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 CAPABILITIES = LAYERS[1]

@@ -1,11 +1,14 @@
 """Settings: the environment, the project, the database, and where each value came from."""
 
+from pliers_db.config.ambient import drop_ambient, without_ambient
 from pliers_db.config.environment import Environment, parse_environment
+from pliers_db.config.guard import Stamp, check_allowed, check_restamp
+from pliers_db.config.pool import PoolSettings
 from pliers_db.config.project import Project, find_project
 from pliers_db.config.secret import Secret
-from pliers_db.config.settings import PoolSettings, Settings, load_settings
+from pliers_db.config.settings import Settings, load_settings
 from pliers_db.config.target import Target
-from pliers_db.config.url import parse_url
+from pliers_db.config.url import format_url, parse_url
 
 __all__ = [
     "Environment",
@@ -13,9 +16,15 @@ __all__ = [
     "Project",
     "Secret",
     "Settings",
+    "Stamp",
     "Target",
+    "check_allowed",
+    "check_restamp",
+    "drop_ambient",
     "find_project",
+    "format_url",
     "load_settings",
     "parse_environment",
     "parse_url",
+    "without_ambient",
 ]

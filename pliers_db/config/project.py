@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from pliers_db.errors import BadSetting
 
 FILE = "pliers-db.toml"
+FOLDERS = ("migrations", "seeds", "backups", "data")
+SECTIONS = ("migrate", "lint", "seed", "backup", "restore", "health", "server", "catalog", "types")
+"""The tables that capabilities read with `Project.section`."""
+
+# What belongs into the environment, because the project's file is committed.
+_PRIVATE = ("url", "database_url", "database-url", "password", "host", "port", "user", "dbname", "env", "environment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,22 +33,33 @@ class Project:
     config_file: Path | None = None
     table: Mapping[str, Any] = field(default_factory=dict)
 
-    def section(self, name: str) -> Mapping[str, Any]:
-        """A sub-table such as ``[tool.pliers-db.backup]``; empty if absent."""
+    def section(self, name: str, known: Iterable[str] | None = None) -> Mapping[str, Any]:
+        """A sub-table such as ``[tool.pliers-db.backup]``; empty if absent.
+
+        :param known: the keys that may stand in it; default: not checked here.
+        :raises BadSetting: it is not a table, or holds an unknown key.
+        """
         found = self.table.get(name, {})
         if not isinstance(found, Mapping):
-            raise BadSetting(f"{name} in {self.config_file} is not a table", fix=f"Write [tool.pliers-db.{name}].")
+            raise BadSetting(f"{name} in {self.config_file} is not a table", fix=f"Write {self._heading(name)}.")
+        if known is not None:
+            _check_keys(found, known, f"{self._heading(name)} of {self.config_file}")
         return found
+
+    def _heading(self, name: str) -> str:
+        own = self.config_file is not None and self.config_file.name == FILE
+        return f"[{name}]" if own else f"[tool.pliers-db.{name}]"
 
 
 def find_project(start: Path) -> Project:
     """Find the project that ``start`` belongs to: the nearest folder at or above it that has our settings,
     else the nearest with a ``migrations`` folder, a pyproject.toml or a .git, else ``start`` itself.
+    The search ends at the first folder with a .git: what lies above is another project.
 
-    :raises BadSetting: the settings file cannot be read.
+    :raises BadSetting: the settings file cannot be read or used.
     """
     start = start.resolve()
-    folders = [start, *start.parents]
+    folders = _up_to_repository(start)
     for folder in folders:
         for name in (FILE, "pyproject.toml"):
             file = folder / name
@@ -53,32 +71,54 @@ def find_project(start: Path) -> Project:
     return _project(start, None, {})
 
 
+def _up_to_repository(start: Path) -> list[Path]:
+    folders = [start, *start.parents]
+    for number, folder in enumerate(folders, 1):
+        if (folder / ".git").exists():
+            return folders[:number]
+    return folders
+
+
 def _read(file: Path) -> Mapping[str, Any] | None:
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadSetting(f"{file} cannot be read", why=str(error), fix="Correct that line.") from error
+        raise BadSetting(f"{file} cannot be read", why=str(error), fix="Correct that line.", source=str(file)) from None
+    except OSError as error:
+        raise BadSetting(f"{file} cannot be read", why=f"{error.strerror}.", fix=f"chmod u+r {file}") from None
     if file.name == FILE:
         return document
-    found = document.get("tool", {}).get("pliers-db")
-    return found if isinstance(found, Mapping) else None
+    tool = document.get("tool")
+    found = tool.get("pliers-db") if isinstance(tool, Mapping) else None
+    if found is not None and not isinstance(found, Mapping):
+        raise BadSetting(f"pliers-db in {file} is not a table", fix="Write [tool.pliers-db].", source=str(file))
+    return found
 
 
 def _project(root: Path, file: Path | None, table: Mapping[str, Any]) -> Project:
-    def folder(key: str, default: str) -> Path:
-        value = table.get(key, default)
-        if not isinstance(value, str):
-            raise BadSetting(f"{key} in {file} is not a text", fix=f'Write {key} = "{default}".')
-        return (root / value).resolve()
+    _check_keys(table, ("name", *FOLDERS, *SECTIONS), str(file))
 
-    name = table.get("name", root.name)
-    return Project(
-        root=root,
-        name=str(name),
-        migrations=folder("migrations", "migrations"),
-        seeds=folder("seeds", "seeds"),
-        backups=folder("backups", "backups"),
-        data=folder("data", "data"),
-        config_file=file,
-        table=table,
-    )
+    def text(key: str, default: str) -> str:
+        value = table.get(key, default)
+        if not isinstance(value, str) or not value.strip():
+            raise BadSetting(
+                f"{key} in {file} is {value!r}, not a text", fix=f'Write {key} = "{default}".', setting=key
+            )
+        return value
+
+    folders = {key: (root / Path(text(key, key)).expanduser()).resolve() for key in FOLDERS}
+    return Project(root=root, name=text("name", root.name or "app"), config_file=file, table=table, **folders)
+
+
+def _check_keys(table: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+    known = list(known)
+    for key in table:
+        if key in known:
+            continue
+        near = get_close_matches(key.lower().replace("-", "_"), known, n=1)
+        if key.lower() in _PRIVATE:
+            why, fix = "This file is committed: hosts, names and secrets stand in the environment.", "Use .env."
+        else:
+            why = f"Known are {', '.join(known)}."
+            fix = f"Did you mean {near[0]}?" if near else f"Remove {key}."
+        raise BadSetting(f"Unknown key {key!r} in {where}", why=why, fix=fix, setting=key, source=where)
