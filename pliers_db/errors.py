@@ -177,6 +177,94 @@ class ProgramFailed(ServerError):
 
 
 # ── migrate ─────────────────────────────────────────────────────────────────────────────────────────────────
+class NoMigrations(InputError):
+    """There are no migrations here."""
+
+    code = "migrate.none"
+
+
+class BadMigrationName(InputError):
+    """A file of the migrations folder has a name that cannot be used."""
+
+    code = "migrate.bad-name"
+
+
+class DuplicateMigration(InputError):
+    """Two migrations have the same number."""
+
+    code = "migrate.duplicate"
+
+
+class UnreadableMigration(InputError):
+    """A migration is not a UTF-8 text."""
+
+    code = "migrate.unreadable"
+
+
+class BadDirective(InputError):
+    """A directive at the top of a migration cannot be used."""
+
+    code = "migrate.bad-directive"
+
+
+class BadDependency(InputError):
+    """The dependencies of the migrations do not resolve."""
+
+    code = "migrate.bad-dependency"
+
+
+class BadMigration(InputError):
+    """A migration holds something that cannot be run; nothing was touched."""
+
+    code = "migrate.bad-sql"
+
+
+class UnknownMigration(InputError):
+    """No migration has this id."""
+
+    code = "migrate.unknown-id"
+
+
+class ReadOnlyDatabase(ServerError):
+    """The database takes no writes."""
+
+    code = "migrate.read-only"
+
+
+class MissingPrivilege(ServerError):
+    """The role lacks a privilege that migrating needs."""
+
+    code = "migrate.privilege"
+
+
+class ConnectionLost(ServerError):
+    """The connection was lost while a migration ran."""
+
+    code = "migrate.connection-lost"
+
+
+class NoRollback(RefusedError):
+    """A migration cannot be rolled back; nothing was changed."""
+
+    code = "migrate.no-rollback"
+
+
+class MigrationLocked(LockedError):
+    """Another run is migrating this database."""
+
+    code = "migrate.locked"
+
+
+class MigrationFailed(RolledBackError):
+    """A migration failed and was rolled back whole."""
+
+    code = "migrate.failed"
+
+
+class MigrationPartial(PartialError):
+    """A migration without a transaction failed part-way."""
+
+    code = "migrate.partial"
 
 
 # ── seed ────────────────────────────────────────────────────────────────────────────────────────────────────

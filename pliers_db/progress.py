@@ -6,7 +6,7 @@ The command line passes a reporter that writes to a terminal or a log; tests and
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 
@@ -29,17 +29,12 @@ class Reporter(Protocol):
     def warn(self, message: str) -> None:
         """A line that a person must see."""
 
-    def task(self, title: str, total: float | None = None, unit: str = "") -> _TaskContext:
+    def task(self, title: str, total: float | None = None, unit: str = "") -> AbstractContextManager[Task]:
         """Long work: ``with reporter.task("Loading", total=1000, unit="rows") as task: task.advance(10)``.
 
         :param total: how many units there are, if known.
         :param unit: ``rows``, ``files``, ``bytes``…; ``bytes`` is shown as sizes.
         """
-
-
-class _TaskContext(Protocol):
-    def __enter__(self) -> Task: ...
-    def __exit__(self, *exc: object) -> bool | None: ...
 
 
 class _SilentTask:

@@ -6,4 +6,5 @@ pytest_plugins = [
     "tests.fix_tcp",
     "tests.fix_proxy",
     "tests.fix_tls",
+    "tests.fix_migrate",
 ]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pliers_db.cli.console import Console
-from pliers_db.config import Settings, load_settings
-from pliers_db.db import Database
-from pliers_db.postgres import ensure_embedded
+
+if TYPE_CHECKING:  # psycopg only when a command runs, not for its --help
+    from pliers_db.config import Settings
+    from pliers_db.db import Database
 
 EnvOption = Annotated[str | None, typer.Option("--env", help="development, test, staging or production.")]
 UrlOption = Annotated[str | None, typer.Option("--database-url", help="Instead of DATABASE_URL.", show_default=False)]
@@ -22,6 +23,9 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback o
 
 def resolve(env: str | None = None, database_url: str | None = None) -> Settings:
     """The settings, with a target: without a URL the embedded server is started."""
+    from pliers_db.config import load_settings
+    from pliers_db.postgres import ensure_embedded
+
     settings = load_settings(env=env, database_url=database_url)
     if settings.target is None:
         settings = settings.with_target(ensure_embedded(settings))
@@ -31,6 +35,8 @@ def resolve(env: str | None = None, database_url: str | None = None) -> Settings
 @contextmanager
 def open_database(settings: Settings, command: str) -> Iterator[Database]:
     """The pool of one command."""
+    from pliers_db.db import Database
+
     assert settings.target is not None
     with Database(settings.target, settings.pool, application_name=f"pliers-db/{command}", one_shot=True) as database:
         yield database

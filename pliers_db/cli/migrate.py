@@ -1,0 +1,279 @@
+"""``pliers-db migrate``: apply, roll back and inspect migrations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pliers_db.cli.console import Console, emit, emit_json, emit_table
+from pliers_db.cli.context import (
+    DebugOption,
+    EnvOption,
+    JsonOption,
+    QuietOption,
+    UrlOption,
+    announce,
+    open_database,
+    resolve,
+)
+from pliers_db.units import format_count, format_duration
+
+if TYPE_CHECKING:
+    from pliers_db.config import Settings
+    from pliers_db.migrate import Entry, Options, Outcome
+
+app = typer.Typer(help="Apply, roll back and inspect migrations.", no_args_is_help=True)
+
+DirOption = Annotated[
+    Path | None, typer.Option("--dir", help="The migrations folder, instead of the project's.", show_default=False)
+]
+WaitOption = Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for another run's lock.")]
+LockTimeoutOption = Annotated[
+    float, typer.Option("--lock-timeout", min=0, help="Seconds a statement may wait for a lock; 0: for ever.")
+]
+StatementTimeoutOption = Annotated[
+    float, typer.Option("--statement-timeout", min=0, help="Seconds a statement may take; 0: for ever.")
+]
+ConfirmOption = Annotated[
+    str | None,
+    typer.Option(
+        "--confirm-db", help="The database's name, typed out: needed for a protected one.", show_default=False
+    ),
+]
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="What it does, in a few words: add_users.")],
+    non_transactional: Annotated[
+        bool, typer.Option("--non-transactional", help="For CREATE INDEX CONCURRENTLY and the like.")
+    ] = False,
+    no_down: Annotated[bool, typer.Option("--no-down", help="Without a rollback file.")] = False,
+    directory: DirOption = None,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Write the files of a new migration. Needs no database."""
+    from pliers_db.config import find_project
+    from pliers_db.migrate.create import create
+
+    folder = directory or find_project(Path.cwd()).migrations
+    made = create(folder, name, transactional=not non_transactional, with_rollback=not no_down)
+    if json:
+        emit_json({"id": made.id, "path": str(made.path), "rollback_path": made.rollback_path})
+        return
+    for path in (made.path, made.rollback_path):
+        if path:
+            emit(_relative(path))
+
+
+@app.command()
+def status(
+    check: Annotated[bool, typer.Option("--check", help="Exit 1 if anything is pending or missing.")] = False,
+    directory: DirOption = None,
+    env: EnvOption = None,
+    database_url: UrlOption = None,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Show which migrations are applied. Reads only: no lock, works on a standby."""
+    from pliers_db.migrate import State, read_folder, read_status
+
+    settings = resolve(env, database_url)
+    folder = read_folder(directory or settings.project.migrations)
+    with open_database(settings, "migrate status") as database:
+        found = read_status(database, folder)
+    pending, missing = found.of(State.PENDING), found.of(State.MISSING)
+    if json:
+        emit_json(
+            {
+                "target": str(settings.target),
+                "environment": settings.environment,
+                "applied": len(found.of(State.APPLIED)),
+                "pending": len(pending),
+                "missing": len(missing),
+                "migrations": [_entry(e) for e in found.entries],
+            }
+        )
+    else:
+        rows = [
+            (e.state, e.id, f"{e.applied_at:%Y-%m-%d %H:%M:%S}Z" if e.applied_at else "", _remark(e))
+            for e in found.entries
+        ]
+        emit_table(("STATE", "MIGRATION", "APPLIED AT", ""), rows)
+        parts = [f"{len(found.of(State.APPLIED))} applied", f"{len(pending)} pending"]
+        emit(", ".join(parts + ([f"{len(missing)} missing"] if missing else [])))
+    for warning in folder.warnings:
+        Console().warn(warning)
+    if check and (pending or missing):
+        raise typer.Exit(1)
+
+
+@app.command()
+def up(
+    to: Annotated[str | None, typer.Option("--to", help="The last migration to apply.", show_default=False)] = None,
+    directory: DirOption = None,
+    wait: WaitOption = 60.0,
+    lock_timeout: LockTimeoutOption = 5.0,
+    statement_timeout: StatementTimeoutOption = 0.0,
+    env: EnvOption = None,
+    database_url: UrlOption = None,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Apply the pending migrations."""
+    from pliers_db import migrate
+
+    settings, console = resolve(env, database_url), Console(quiet=quiet)
+    folder = migrate.read_folder(directory or settings.project.migrations)
+    announce(console, settings)
+    with open_database(settings, "migrate up") as database:
+        outcome = migrate.up(
+            database,
+            folder,
+            environment=settings.environment,
+            to=to,
+            options=_options(wait, lock_timeout, statement_timeout),
+            reporter=console,
+        )
+    _report(outcome, settings, json)
+
+
+@app.command()
+def down(
+    steps: Annotated[int, typer.Option("--steps", min=1, help="How many to roll back.")] = 1,
+    to: Annotated[
+        str | None, typer.Option("--to", help="Roll back everything after this one, which stays.", show_default=False)
+    ] = None,
+    confirm_db: ConfirmOption = None,
+    directory: DirOption = None,
+    wait: WaitOption = 60.0,
+    lock_timeout: LockTimeoutOption = 5.0,
+    statement_timeout: StatementTimeoutOption = 0.0,
+    env: EnvOption = None,
+    database_url: UrlOption = None,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Roll the last migration back, or several."""
+    _down(
+        "migrate down",
+        _options(wait, lock_timeout, statement_timeout),
+        (env, database_url, directory),
+        quiet,
+        json,
+        steps=steps,
+        to=to,
+        confirm=confirm_db,
+    )
+
+
+@app.command()
+def redo(
+    steps: Annotated[int, typer.Option("--steps", min=1, help="How many.")] = 1,
+    confirm_db: ConfirmOption = None,
+    directory: DirOption = None,
+    wait: WaitOption = 60.0,
+    lock_timeout: LockTimeoutOption = 5.0,
+    statement_timeout: StatementTimeoutOption = 0.0,
+    env: EnvOption = None,
+    database_url: UrlOption = None,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Roll the last migration back and apply it again."""
+    _down(
+        "migrate redo",
+        _options(wait, lock_timeout, statement_timeout),
+        (env, database_url, directory),
+        quiet,
+        json,
+        steps=steps,
+        again=True,
+        confirm=confirm_db,
+    )
+
+
+def _down(
+    command: str,
+    options: Options,
+    where: tuple[str | None, str | None, Path | None],
+    quiet: bool,
+    json: bool,
+    **arguments: Any,
+) -> None:
+    from pliers_db import migrate
+
+    env, database_url, directory = where
+    settings, console = resolve(env, database_url), Console(quiet=quiet)
+    folder = migrate.read_folder(directory or settings.project.migrations)
+    announce(console, settings)
+    with open_database(settings, command) as database:
+        outcome = migrate.down(
+            database, folder, environment=settings.environment, options=options, reporter=console, **arguments
+        )
+    _report(outcome, settings, json)
+
+
+def _options(wait: float, lock_timeout: float, statement_timeout: float) -> Options:
+    from pliers_db.migrate import Options
+
+    return Options(wait, lock_timeout, statement_timeout)
+
+
+def _report(outcome: Outcome, settings: Settings, json: bool) -> None:
+    from pliers_db.migrate import State
+
+    pending = len(outcome.status.pending)
+    if json:
+        emit_json(
+            {
+                "target": str(settings.target),
+                "environment": settings.environment,
+                "rolled_back": [{"id": d.id, "ms": round(d.ms, 1)} for d in outcome.rolled_back],
+                "applied": [{"id": d.id, "ms": round(d.ms, 1)} for d in outcome.applied],
+                "pending": pending,
+            }
+        )
+        return
+    for word, done in (("Rolled back", outcome.rolled_back), ("Applied", outcome.applied)):
+        if done:
+            took = format_duration(sum(d.ms for d in done) / 1000)
+            emit(f"{word} {format_count(len(done), 'migration')} in {took}.")
+    if not outcome.applied and not outcome.rolled_back:
+        emit(f"Nothing to do: {format_count(len(outcome.status.of(State.APPLIED)), 'migration')} applied.")
+    if pending:
+        emit(f"{format_count(pending, 'migration')} pending.")
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    return {
+        "id": entry.id,
+        "state": entry.state,
+        "applied_at": entry.applied_at.isoformat() if entry.applied_at else None,
+        "path": str(entry.file.path) if entry.file else None,
+        "transactional": entry.file.transactional if entry.file else None,
+        "reversible": entry.reversible,
+    }
+
+
+def _remark(entry: Entry) -> str:
+    remarks: Sequence[tuple[bool, str]] = (
+        (entry.file is None, "its file is gone"),
+        (entry.file is not None and not entry.reversible, "no rollback file"),
+        (entry.file is not None and not entry.file.transactional, "not transactional"),
+    )
+    return ", ".join(text for true, text in remarks if true)
+
+
+def _relative(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,315 @@
+"""yoyo's PostgreSQL backend over a connection of our pool.
+
+yoyo keeps its tables, its SQL and its way through `apply_migrations` and `rollback_migrations`. What differs from
+the stock backend: one borrowed connection instead of a new one per migration; the file, ``_yoyo_log`` and
+``_yoyo_migration`` in one transaction; the file as one message; every reference to yoyo's tables qualified with their
+schema; no compensation after a failure.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+import psycopg
+from psycopg import generators
+from psycopg.pq import ExecStatus, TransactionStatus
+from yoyo import internalmigrations
+from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
+from yoyo.connections import DatabaseURI
+from yoyo.migrations import Migration, MigrationList
+from yoyo.utils import change_param_style
+
+from pliers_db.db import Connection
+from pliers_db.errors import BadMigration, ConnectionLost, MigrationFailed, MigrationPartial, MissingPrivilege
+from pliers_db.migrate.files import MigrationFile, RollbackFile
+from pliers_db.migrate.history import MIGRATION_TABLE
+from pliers_db.migrate.parser import split
+from pliers_db.migrate.script import RESTORE, Place, Script, locate, place_of, transaction_script
+
+APPLY, ROLLBACK = "apply", "rollback"
+_COPYING = (ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A migration that has been applied or rolled back."""
+
+    id: str
+    ms: float
+
+
+class SqlMigration(Migration):  # type: ignore[misc]  # yoyo is not typed
+    """yoyo's migration, made from our file: never loaded, split or registered by yoyo."""
+
+    def __init__(self, file: MigrationFile, rollback: RollbackFile | None = None) -> None:
+        # Not yoyo's __init__: it enters every migration into a registry of the whole process.
+        self.id = file.id
+        self.hash = file.hash
+        self.path = str(file.path)
+        self.file = file
+        self.undo = rollback
+        self.use_transactions = file.transactional
+        self.steps: list[object] = []
+
+    @property
+    def depends(self) -> set[Migration]:
+        """Empty: the plan is in order already."""
+        return set()
+
+
+class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
+    """A yoyo backend that works on a borrowed connection in autocommit mode and leaves it open."""
+
+    def __init__(
+        self,
+        conn: Connection,
+        schema: str,
+        *,
+        settings: tuple[str, ...] = (),
+        on_done: Callable[[Done], None] = lambda done: None,
+    ) -> None:
+        """:param schema: where yoyo's tables stand.
+        :param settings: ``set local …`` statements for the transaction of each migration.
+        :param on_done: called after each migration that is in the database.
+        """
+        self._borrowed = conn
+        self.home = schema
+        self.settings = settings
+        self.on_done = on_done
+        self._schema_seen = False
+        super().__init__(DatabaseURI("postgresql+psycopg", None, None, None, None, "", {}), MIGRATION_TABLE)
+
+    # ── the connection is the pool's ────────────────────────────────────────────────────────────────────────
+    def connect(self, dburi: object) -> Connection:
+        return self._borrowed
+
+    def copy(self) -> PooledBackend:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        return
+
+    @contextmanager
+    def lock(self, timeout: float = 0) -> Iterator[None]:
+        """Nothing: whoever has this backend holds `migration_lock`."""
+        yield
+
+    # ── yoyo's tables ───────────────────────────────────────────────────────────────────────────────────────
+    def quote_identifier(self, s: str) -> str:
+        quoted: str = super().quote_identifier(s)
+        if s in (self.migration_table, self.log_table, self.version_table, self.lock_table):
+            return f"{super().quote_identifier(self.home)}.{quoted}"
+        return quoted
+
+    def list_tables(self, **kwargs: object) -> list[str]:
+        rows = self._borrowed.execute(
+            "select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+            " where n.nspname = %s and c.relkind in ('r', 'p')",
+            [self.home],
+        )
+        return [row[0] for row in rows]
+
+    def ensure_internal_schema_updated(self) -> None:
+        """Create or upgrade yoyo's tables; looked at once."""
+        if not self._schema_seen:
+            if internalmigrations.needs_upgrading(self):
+                internalmigrations.upgrade(self)
+            self._schema_seen = True
+
+    def get_log_data(self, migration: Migration | None = None, operation: str = APPLY) -> dict[str, Any]:
+        user, host = _who()
+        return {
+            "id": str(uuid.uuid1()),
+            "migration_id": migration.id if migration else None,
+            "migration_hash": migration.hash if migration else None,
+            "username": user,
+            "hostname": host,
+            "created_at_utc": _now(),
+            "operation": operation,
+        }
+
+    # ── apply and roll back ─────────────────────────────────────────────────────────────────────────────────
+    def apply_one(self, migration: SqlMigration, force: bool = False, mark: bool = True) -> None:
+        """Apply one migration and record it.
+
+        :param mark: false for a ``post-apply`` hook, which is recorded nowhere.
+        """
+        self._run(migration, migration.file.text, migration.file.path, migration.use_transactions, APPLY, mark)
+
+    def rollback_one(self, migration: SqlMigration, force: bool = False) -> None:
+        """Roll one migration back and record that."""
+        undo = migration.undo
+        assert undo is not None, "a plan to go down holds only migrations with a rollback file"
+        self._run(migration, undo.text, undo.path, undo.transactional, ROLLBACK, True)
+
+    def _run(self, migration: SqlMigration, text: str, path: Any, transactional: bool, what: str, mark: bool) -> None:
+        begun = time.perf_counter()
+        record = self._record(migration, what) if mark else []
+        if transactional:
+            script = transaction_script(path, text, settings=self.settings, record=record)
+            self._send(migration, script, what)
+        else:
+            self._run_by_statement(migration, text, path, what)
+            self._send(migration, transaction_script(path, "", settings=(), record=record), what)
+        if mark:
+            self.on_done(Done(migration.id, (time.perf_counter() - begun) * 1000))
+
+    def _record(self, migration: Migration, what: str) -> list[str]:
+        mark = self.mark_migration_sql if what == APPLY else self.unmark_migration_sql
+        data = {"migration_hash": migration.hash, "migration_id": migration.id, "when": _now()}
+        return [
+            self._literal(self.log_migration_sql, self.get_log_data(migration, what)),
+            self._literal(mark, data),
+        ]
+
+    def _literal(self, sql: str, values: dict[str, Any]) -> str:
+        """One of yoyo's statements with its values written out, to be sent in one message with others."""
+        text, parameters = change_param_style("pyformat", self.format_sql(sql), values)
+        return str(psycopg.ClientCursor(self._borrowed).mogrify(text, parameters))
+
+    def _run_by_statement(self, migration: SqlMigration, text: str, path: Any, what: str) -> None:
+        statements = split(text)
+        # A timeout would leave an INVALID index behind CREATE INDEX CONCURRENTLY.
+        self._execute("set lock_timeout = 0; set statement_timeout = 0", path)
+        for number, statement in enumerate(statements, 1):
+            script = Script(path, "", statement.sql, "")
+            try:
+                self._execute(script.text, path)
+            except psycopg.OperationalError as error:
+                if self._borrowed.closed:
+                    raise self._lost(migration, error) from error
+                raise self._partial(migration, error, text, statement.start, number, len(statements), path) from error
+            except psycopg.DatabaseError as error:
+                raise self._partial(migration, error, text, statement.start, number, len(statements), path) from error
+        self._execute(RESTORE, path)
+
+    # ── the wire ────────────────────────────────────────────────────────────────────────────────────────────
+    def _send(self, migration: SqlMigration, script: Script, what: str) -> None:
+        completed: list[int] = []
+        try:
+            self._execute(script.text, script.path, completed)
+        except psycopg.DatabaseError as error:
+            if self._borrowed.closed:
+                raise self._lost(migration, error) from error
+            if self._borrowed.pgconn.transaction_status != TransactionStatus.IDLE:
+                self._execute("rollback", script.path)
+            before = 1 + len(self.settings)
+            place = locate(script, error.diag, sum(completed), before)
+            raise _failed(migration, script, error, place, what) from error
+
+    def _execute(self, text: str, path: Any, completed: list[int] | None = None) -> None:
+        """Send one message of any number of statements by the simple protocol; what SELECTs return is dropped.
+
+        :param completed: is given one item for each statement that ended well.
+        """
+        conn = self._borrowed
+        with conn.lock:
+            conn.pgconn.send_query(text.encode())
+            results = conn.wait(generators.execute(conn.pgconn))
+        for result in results:
+            if result.status in _COPYING:
+                conn.close()
+                raise BadMigration(
+                    f"{path}: COPY from or to the client does not work in a migration",
+                    why="Its data would have to come from the client; the migration has been rolled back.",
+                    fix="Write INSERT … VALUES, or load the data with pliers-db seed.",
+                )
+            if result.status == ExecStatus.FATAL_ERROR:
+                raise psycopg.errors.error_from_result(result, encoding="utf-8")
+            if completed is not None:
+                completed.append(1)
+
+    def _lost(self, migration: SqlMigration, error: psycopg.Error) -> ConnectionLost:
+        return ConnectionLost(
+            f"The connection was lost while {migration.id} ran",
+            why=" ".join(str(error).split()),
+            fix="Run the same command again: a migration and its record are committed together or not at all.",
+        )
+
+    def _partial(
+        self, migration: SqlMigration, error: psycopg.Error, text: str, start: int, number: int, total: int, path: Any
+    ) -> Exception:
+        offset = start + int(error.diag.statement_position or 1) - 1
+        place = place_of(text, offset)
+        message = f"{path}:{place.line}:{place.column}: {error.diag.message_primary or error}"
+        why = f"Statement {number} of {total} failed ({error.sqlstate}).\n{place.caret()}{_details(error)}"
+        if number == 1 and "concurrently" not in text.lower():  # CONCURRENTLY leaves an INVALID index behind
+            return MigrationFailed(message, why=why, fix="Correct it and run the same command again.", id=migration.id)
+        return MigrationPartial(
+            message,
+            why=f"{why}\nThe {number - 1} statements before it are committed; the migration is not recorded.",
+            fix=f"Undo what {path.name} has done so far by hand (an INVALID index too), correct it, and run the same "
+            "command again.",
+            id=migration.id,
+            statement=number,
+            statements=total,
+        )
+
+
+def migration_list(migrations: list[SqlMigration], hooks: Sequence[SqlMigration] = ()) -> MigrationList:
+    """What yoyo's `apply_migrations` and `rollback_migrations` take."""
+    return MigrationList(migrations, hooks)
+
+
+def _failed(migration: SqlMigration, script: Script, error: psycopg.Error, place: Place | None, what: str) -> Exception:
+    text = error.diag.message_primary or str(error)
+    if place is None:
+        if isinstance(error, psycopg.errors.InsufficientPrivilege):
+            return MissingPrivilege(
+                f"{migration.id} could not be recorded: {text}",
+                why="The migration was rolled back with it.",
+                fix="Grant this role insert and delete on yoyo's tables.",
+            )
+        return MigrationFailed(
+            f"{script.path}: {text}",
+            why=f"It failed at the end of the transaction ({error.sqlstate}).{_details(error)}",
+            fix="Correct it and run the same command again: nothing of this migration was kept.",
+            id=migration.id,
+        )
+    fix = "Correct it and run the same command again: nothing of this migration was kept."
+    if isinstance(error, psycopg.errors.ActiveSqlTransaction):
+        fix = "Put it into a migration of its own that begins with the line: -- transactional: false"
+    elif isinstance(error, psycopg.errors.LockNotAvailable):
+        fix = "Another session holds a lock on that object. Run the same command again later, or raise --lock-timeout."
+    return MigrationFailed(
+        f"{script.path}:{place.line}:{place.column}: {text}",
+        why=f"The server refused this statement ({error.sqlstate}).\n{place.caret()}{_details(error)}",
+        fix=fix,
+        id=migration.id,
+        line=place.line,
+        column=place.column,
+        sqlstate=error.sqlstate,
+        operation=what,
+    )
+
+
+def _details(error: psycopg.Error) -> str:
+    diag = error.diag
+    parts = {"detail": diag.message_detail, "hint": diag.message_hint, "context": diag.context}
+    inner = f"\nin: {diag.internal_query}" if diag.internal_query else ""
+    return inner + "".join(f"\n{name}: {text}" for name, text in parts.items() if text)
+
+
+def _now() -> datetime:
+    """yoyo's columns hold UTC without a zone."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+@cache
+def _who() -> tuple[str, str]:
+    """Who migrates and where. Never fails: a container's user may have no name. No DNS."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = f"uid:{os.getuid()}"
+    return user[:255], socket.gethostname()[:255]

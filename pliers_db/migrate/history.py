@@ -1,0 +1,119 @@
+"""What the database says: which migrations it has applied.
+
+Read with two SELECTs: no lock, no DDL, so that it works with SELECT alone, read-only and on a standby.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from pliers_db.db import Connection, load_queries
+from pliers_db.errors import MissingPrivilege, ReadOnlyDatabase
+
+MIGRATION_TABLE = "_yoyo_migration"
+QUERIES = load_queries("pliers_db.migrate", "sql/migrate.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A row of ``_yoyo_migration``."""
+
+    id: str
+    hash: str
+    at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The applied migrations, and where and how they are recorded."""
+
+    schema: str
+    """The schema of yoyo's tables: the first on the search path that has them, else where they would be created."""
+    applied: tuple[Applied, ...]
+    """In the order in which they were applied."""
+    complete: bool
+    """Whether all of yoyo's tables and ours are there."""
+    standby: bool
+    read_only: bool
+    role: str
+
+    def ids(self) -> set[str]:
+        """The ids of the applied migrations."""
+        return {a.id for a in self.applied}
+
+
+def read_history(conn: Connection) -> History:
+    """Read which migrations are applied.
+
+    :raises MissingPrivilege: the role may not read yoyo's tables.
+    """
+    facts = _facts(conn)
+    applied: tuple[Applied, ...] = ()
+    if facts["has_history"]:
+        # Before version 2 (yoyo < 6) the table had other columns.
+        columns = "migration_id, migration_hash, applied_at_utc" if facts["has_version"] else "id, '', ctime"
+        query = sql.SQL("select " + columns + " from {} order by 3, 1").format(
+            sql.Identifier(facts["schema"], MIGRATION_TABLE)
+        )
+        try:
+            rows = conn.execute(query).fetchall()
+        except psycopg.errors.InsufficientPrivilege as error:
+            table = f"{facts['schema']}.{MIGRATION_TABLE}"
+            raise MissingPrivilege(
+                f"{facts['role']} may not read {table}",
+                why=str(error.diag.message_primary),
+                fix=f"grant usage on schema {facts['schema']} to {facts['role']}; "
+                f"grant select on {table} to {facts['role']};",
+            ) from error
+        applied = tuple(Applied(i, h, at and at.replace(tzinfo=UTC)) for i, h, at in rows)
+    return History(
+        schema=facts["schema"],
+        applied=applied,
+        complete=all(facts[key] for key in ("has_history", "has_version", "has_lock", "has_owner")),
+        standby=facts["standby"],
+        read_only=facts["read_only"],
+        role=facts["role"],
+    )
+
+
+def _facts(conn: Connection) -> dict[str, Any]:
+    with conn.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(QUERIES["facts"]).fetchone()
+    assert row is not None
+    return row
+
+
+def check_writable(conn: Connection, history: History) -> None:
+    """Make sure that migrating can work here, before anything is touched.
+
+    :raises ReadOnlyDatabase: a standby, or read-only by setting.
+    :raises MissingPrivilege: names the GRANT.
+    """
+    if history.standby:
+        raise ReadOnlyDatabase(
+            "This server is a standby",
+            why="It replays another server's changes and takes none of its own.",
+            fix="Point DATABASE_URL at the primary (target_session_attrs=read-write finds it).",
+        )
+    if history.read_only:
+        raise ReadOnlyDatabase(
+            "Transactions are read-only here",
+            why="default_transaction_read_only is on for this role, database or server.",
+            fix=f"alter role {history.role} set default_transaction_read_only = off; or use another role.",
+        )
+    missing = conn.execute(
+        QUERIES["privileges"], {"schema": history.schema, "creates": not history.complete}
+    ).fetchall()
+    if missing:
+        grants = "; ".join(f"grant {privilege} on {object_} to {history.role}" for privilege, object_ in missing)
+        raise MissingPrivilege(
+            f"{history.role} lacks {', '.join(f'{p} on {o}' for p, o in missing)}",
+            why="Migrations are recorded in yoyo's tables, in the same transaction as their work.",
+            fix=f"{grants};",
+        )
