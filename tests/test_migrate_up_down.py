@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from pliers_db.config import Environment, Target
@@ -316,6 +315,3 @@ def test_the_library_says_the_same_as_the_command(project: Path, abc: list[str],
         assert [d.id for d in outcome.applied] == abc
         assert [e.state for e in read_status(database, folder).entries] == [State.APPLIED] * 3
         assert [d.id for d in down(database, folder, environment=Environment.TEST).rolled_back] == ["0003_c"]
-        with database.connection() as conn, conn.cursor() as cursor:
-            assert isinstance(cursor, psycopg.Cursor)
-            assert conn.autocommit is False
