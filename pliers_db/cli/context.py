@@ -24,10 +24,13 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback o
 def resolve(env: str | None = None, database_url: str | None = None) -> Settings:
     """The settings, with a target: without a URL the embedded server is started."""
     from pliers_db.config import load_settings
-    from pliers_db.postgres import ensure_embedded
+    from pliers_db.log import configure_logging
 
+    configure_logging()
     settings = load_settings(env=env, database_url=database_url)
     if settings.target is None:
+        from pliers_db.postgres import ensure_embedded
+
         settings = settings.with_target(ensure_embedded(settings))
     return settings
 
