@@ -7,4 +7,5 @@ pytest_plugins = [
     "tests.fix_proxy",
     "tests.fix_tls",
     "tests.fix_migrate",
+    "tests.fix_pliers",
 ]
