@@ -176,6 +176,12 @@ class ProgramFailed(ServerError):
     code = "postgres.program-failed"
 
 
+class ProgramTimeout(ProgramFailed):
+    """A PostgreSQL program took too long and was stopped."""
+
+    code = "postgres.program-timeout"
+
+
 # ── migrate ─────────────────────────────────────────────────────────────────────────────────────────────────
 class NoMigrations(InputError):
     """There are no migrations here."""
