@@ -1,0 +1,216 @@
+"""The project beside its database: settings, files, migrations, backups, the environment stamp.
+
+`config`, `files` and `backup_age` need no connection: they say what still works when the server is away.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from pliers_db.config import Environment
+from pliers_db.db import Stamp, read_stamp
+from pliers_db.errors import NoMigrations
+from pliers_db.health.check import Finding, Judgement, Privilege, Skip, check
+from pliers_db.health.limit import Limit
+from pliers_db.health.outcome import Level
+from pliers_db.health.session import load
+from pliers_db.health.situation import Situation
+from pliers_db.migrate import State, Status, compare, read_folder, read_history
+from pliers_db.units import format_count
+
+
+@check(
+    "config",
+    "The settings can be read, and no secret lies open",
+    group="project",
+    worst=Level.WARN,
+    fix="pliers-db config show",
+    needs=Privilege.LOCAL,
+    probe=lambda at: [f for f in sorted(at.settings.project.root.glob(".env*")) if f.is_file()],
+)
+def config(files: list[os.PathLike[str]], at: Situation) -> Judgement:
+    settings = at.settings
+    findings = [
+        Finding(
+            Level.WARN,
+            os.path.basename(file),
+            f"{os.path.basename(file)} holds a secret and everybody on this machine can read it",
+            f"chmod 600 '{os.fspath(file)}'",
+        )
+        for file in files
+        if (settings.environment.protected or "prod" in os.path.basename(file) or "stag" in os.path.basename(file))
+        and not os.fspath(file).endswith(".example")
+        and _open_secret(file)
+    ]
+    where = str(settings.target) if settings.target else "the embedded server"
+    source = settings.sources.get("environment", "default")
+    return Judgement(f"{settings.environment} ({source}), {where}", findings, examined=len(files))
+
+
+def _open_secret(file: os.PathLike[str]) -> bool:
+    """Whether others may read a file that has a password in it."""
+    if not os.stat(file).st_mode & 0o004:
+        return False
+    with open(file, encoding="utf-8", errors="replace") as text:
+        return any(
+            line.split("=", 1)[0].strip().removeprefix("export ").strip() in ("DB_PASSWORD", "DATABASE_URL")
+            and line.split("=", 1)[1].strip()
+            for line in text
+            if "=" in line
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """What lies in the project's folders."""
+
+    migrations: int | None
+    seeds: bool
+    backups_writable: bool
+
+
+def _look_at_files(at: Situation) -> _Files:
+    project = at.settings.project
+    migrations = None
+    if project.migrations.is_dir():
+        names = [f.name for f in project.migrations.iterdir() if f.suffix == ".sql" and not f.name.startswith(".")]
+        migrations = sum(not name.endswith(".rollback.sql") for name in names)
+    place = project.backups
+    while not place.exists():
+        place = place.parent
+    return _Files(migrations, project.seeds.is_dir(), os.access(place, os.W_OK))
+
+
+@check(
+    "files",
+    "The project's folders are there",
+    group="project",
+    worst=Level.WARN,
+    fix="pliers-db migrate new NAME",
+    needs=Privilege.LOCAL,
+    probe=_look_at_files,
+)
+def files(found: _Files, at: Situation) -> Judgement:
+    project = at.settings.project
+    findings = []
+    if not found.migrations:
+        findings.append(
+            Finding(Level.WARN, "migrations", f"no migrations in {project.migrations}", "pliers-db migrate new NAME")
+        )
+    if not found.backups_writable:
+        findings.append(
+            Finding(Level.WARN, "backups", f"{project.backups} cannot be written to", "Correct its owner or mode.")
+        )
+    seeds = "seeds" if found.seeds else "no seeds"
+    return Judgement(f"{format_count(found.migrations or 0, 'migration')}, {seeds}, backups writable", findings)
+
+
+def _not_there(at: Situation) -> object:
+    raise Skip("this version of pliers-db does not look at it yet")
+
+
+def _read_migrations(at: Situation) -> Status:
+    assert at.session is not None
+    folder = at.settings.project.migrations
+    if not folder.is_dir():
+        raise Skip(f"there is no {folder}")
+    try:
+        files = read_folder(folder)
+    except NoMigrations as none:
+        raise Skip(none.message) from none
+    with at.session.as_others_see_it() as conn:
+        return compare(files, read_history(conn))
+
+
+@check(
+    "migrations",
+    "Every migration is applied, and none is unknown here",
+    group="project",
+    worst=Level.FAIL,
+    fix="pliers-db migrate up",
+    probe=_read_migrations,
+    limits={
+        "migrations_pending": Limit(
+            "count", 1, None, per={Environment.STAGING: (None, 1), Environment.PRODUCTION: (None, 1)}
+        )
+    },
+)
+def migrations(status: Status, at: Situation) -> Judgement:
+    findings = []
+    pending = status.pending
+    if level := at.level("migrations_pending", len(pending)):
+        names = ", ".join(m.id for m in pending[:3]) + (", …" if len(pending) > 3 else "")
+        message = f"{format_count(len(pending), 'migration')} pending: {names}"
+        findings.append(Finding(level, "pending", message, "pliers-db migrate up"))
+    findings += [
+        Finding(
+            Level.WARN,
+            entry.id,
+            f"{entry.id} is applied, but its file is not here: another branch, or a deleted file",
+            "pliers-db migrate status",
+        )
+        for entry in status.of(State.MISSING)
+    ]
+    applied = len(status.of(State.APPLIED))
+    return Judgement(
+        f"{format_count(applied, 'migration')} applied, none pending",
+        findings,
+        [at.measure("migrations_pending", len(pending))],
+        len(status.entries),
+    )
+
+
+@check(
+    "backup_age",
+    "There is a recent backup",
+    group="project",
+    worst=Level.FAIL,
+    fix="pliers-db backup create",
+    needs=Privilege.LOCAL,
+    probe=_not_there,
+)
+def backup_age(_: object, at: Situation) -> Judgement:
+    raise Skip("this version of pliers-db does not look at it yet")
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """What the database says about itself."""
+
+    stamp: Stamp | None
+    has_tables: bool
+
+
+def _read_mark(at: Situation) -> _Mark:
+    assert at.session is not None
+    has_tables = bool(at.session.fetch(load("server.environment"))[0]["has_tables"])
+    with at.session.as_others_see_it() as conn:
+        return _Mark(read_stamp(conn), has_tables)
+
+
+@check(
+    "env_mark",
+    "The database is stamped as the environment that this run is for",
+    group="project",
+    worst=Level.FAIL,
+    fix="pliers-db env show",
+    probe=_read_mark,
+)
+def env_mark(mark: _Mark, at: Situation) -> Judgement:
+    environment = at.settings.environment
+    stamp = mark.stamp
+    if stamp is None:
+        if not mark.has_tables:
+            return Judgement("an empty database, not stamped; the first migration stamps it")
+        message = "the database has tables and no stamp: commands that destroy will refuse"
+        return Judgement("", [Finding(Level.WARN, "stamp", message, f"pliers-db env set {environment}")])
+    if stamp.foreign:
+        message = f"stamped {stamp.environment} by another cluster: a copy, and of what is not known"
+        return Judgement("", [Finding(Level.FAIL, "stamp", message, f"pliers-db env set {environment}")])
+    if stamp.environment is not environment:
+        level = Level.FAIL if Environment.PRODUCTION in (stamp.environment, environment) else Level.WARN
+        message = f"stamped {stamp.environment}, but this run is for {environment}"
+        fix = f"Run with --env {stamp.environment} if this database is meant, else correct DATABASE_URL."
+        return Judgement("", [Finding(level, "stamp", message, fix)])
+    return Judgement(f"stamped {stamp.environment}")

@@ -1,0 +1,99 @@
+"""The report for people: one line a check, what mends it below, the verdict last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from pliers_db.health.outcome import Level, Outcome, Verdict
+from pliers_db.health.report import Report, Result
+from pliers_db.units import format_count, format_duration
+
+Paint = Callable[[str, str], str]
+_COLOURS = {
+    Outcome.OK: "green",
+    Outcome.WARN: "yellow",
+    Outcome.FAIL: "red",
+    Outcome.SKIPPED: "dim",
+    Outcome.UNKNOWN: "blue",
+}
+_VERDICTS = {
+    Verdict.HEALTHY: "green",
+    Verdict.WARNINGS: "yellow",
+    Verdict.UNHEALTHY: "red",
+    Verdict.UNREACHABLE: "red",
+}
+_SHOWN = 10  # findings of one check before "and N more"; --json has them all
+
+
+def _plain(text: str, colour: str) -> str:
+    return text
+
+
+def render_text(report: Report, paint: Paint = _plain) -> str:
+    """The report as lines; nothing is cut.
+
+    :param paint: puts a text in a colour (red, green, yellow, blue, dim, bold).
+    """
+    return "\n".join(_lines(report, paint))
+
+
+def _lines(report: Report, paint: Paint) -> Iterator[str]:
+    server = report.server
+    head = f"{report.target} ({report.environment})"
+    if server:
+        role = "standby" if server.standby else "primary"
+        head += f", PostgreSQL {server.version} {role}, as {server.role}"
+    yield paint(head, "bold")
+    width = max((len(r.check.id) for r in report.results), default=0)
+    for result in _seen(report):
+        mark = paint(f"{result.outcome.value:<7}", _COLOURS[result.outcome])
+        yield f"{mark}  {result.check.id:<{width}}  {result.summary}"
+        for line in _below(result):
+            yield " " * (width + 11) + line
+    for reason, ids in _unseen(report).items():
+        yield f"{paint(f'{Outcome.SKIPPED.value:<7}', _COLOURS[Outcome.SKIPPED])}  {reason}: {', '.join(ids)}"
+    yield _last_line(report, paint)
+
+
+def _seen(report: Report) -> Iterator[Result]:
+    return (r for r in report.results if r.outcome is not Outcome.SKIPPED)
+
+
+def _unseen(report: Report) -> dict[str, list[str]]:
+    """The skipped checks by their reason, which many may share."""
+    reasons: dict[str, list[str]] = {}
+    for result in report.results:
+        if result.outcome is Outcome.SKIPPED:
+            reasons.setdefault(result.summary, []).append(result.check.id)
+    return reasons
+
+
+def _below(result: Result) -> Iterator[str]:
+    """What stands below a check's line: the other findings, and what to type."""
+    others = [f for f in result.findings if f.level is not Level.INFO]
+    if result.fix:
+        yield f"fix: {result.fix}"
+    if result.outcome in (Outcome.WARN, Outcome.FAIL):
+        others = others[1:]
+    for finding in others[: _SHOWN - 1]:
+        yield f"also: {finding.message}"
+        if finding.fix and finding.fix != result.fix:
+            yield f"fix: {finding.fix}"
+    if len(others) > _SHOWN - 1:
+        yield f"and {len(others) - _SHOWN + 1} more: --json shows them all"
+    notes = [f for f in result.findings if f.level is Level.INFO]
+    for finding in notes[:3]:
+        yield f"note: {finding.message}"
+    if len(notes) > 3:
+        yield f"and {format_count(len(notes) - 3, 'more note')}: --json shows them all"
+
+
+def _last_line(report: Report, paint: Paint) -> str:
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in report.counts.items() if count)
+    verdict = report.verdict.value
+    if report.verdict is Verdict.HEALTHY and report.counts[Outcome.UNKNOWN]:
+        verdict += " as far as it could be seen"
+    return (
+        f"examined {report.examined} of {format_count(len(report.results), 'check')} in "
+        f"{format_duration(report.seconds)} ({counts}): {paint(verdict, _VERDICTS[report.verdict])}"
+    )
