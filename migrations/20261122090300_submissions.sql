@@ -28,7 +28,7 @@ create table pliers.submissions (
 );
 -- A form's list, newest first, and its next page: where id < <last one seen> order by id desc.
 create index submissions_list_idx on pliers.submissions (organization_id, form_id, id desc) where deleted_at is null;
--- jsonb_path_ops: a third of the size of the default, and all that data @> '{…}' needs.
+-- jsonb_path_ops: smaller than the default, and all that data @> '{…}' needs.
 create index submissions_data_idx on pliers.submissions using gin (organization_id, data jsonb_path_ops);
 create index submissions_respondent_id_idx on pliers.submissions (respondent_id) where respondent_id is not null;
 comment on table pliers.submissions is 'Answers to a form, each tied to the published version that was answered.';

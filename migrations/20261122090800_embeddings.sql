@@ -30,8 +30,8 @@ create table pliers.embeddings (
     constraint embeddings_content_sha256_length check (octet_length(content_sha256) = 32)
 );
 -- Search within a tenant is exact: "order by embedding <=> $1" reads the tenant's rows by the primary key, and no
--- approximate index can take its place (with a shared HNSW index, 4 of 10 neighbours were found). Approximate search,
--- across tenants or in a very large one, is asked for by the cast: order by embedding::halfvec(384) <=> $1, together
+-- approximate index can take its place: filtered by tenant, a shared HNSW index returns too few neighbours. Approximate
+-- search, across tenants or in a very large one, is asked for by the cast: order by embedding::halfvec(384) <=> $1, together
 -- with the model and hnsw.iterative_scan = relaxed_order. halfvec halves the index. One index per model.
 create index embeddings_minilm_idx on pliers.embeddings using hnsw ((embedding::halfvec(384)) halfvec_cosine_ops)
     where model = 'all-MiniLM-L6-v2';

@@ -176,6 +176,12 @@ class ProgramFailed(ServerError):
     code = "postgres.program-failed"
 
 
+class ProgramTimeout(ProgramFailed):
+    """A PostgreSQL program took too long and was stopped."""
+
+    code = "postgres.program-timeout"
+
+
 # ── migrate ─────────────────────────────────────────────────────────────────────────────────────────────────
 class NoMigrations(InputError):
     """There are no migrations here."""
@@ -268,6 +274,64 @@ class MigrationPartial(PartialError):
 
 
 # ── seed ────────────────────────────────────────────────────────────────────────────────────────────────────
+class NoSeeds(InputError):
+    """There are no seeds for this environment."""
+
+    code = "seed.none"
+
+
+class BadSeedFile(InputError):
+    """A seed file cannot be understood."""
+
+    code = "seed.bad-file"
+
+
+class UnknownTable(InputError):
+    """A seed names a table that the database does not have."""
+
+    code = "seed.unknown-table"
+
+
+class UnknownColumn(InputError):
+    """A seed names a column that the table does not have."""
+
+    code = "seed.unknown-column"
+
+
+class BadSeedValue(InputError):
+    """A seed's value does not fit its column."""
+
+    code = "seed.bad-value"
+
+
+class MissingSeedValue(InputError):
+    """A column that must have a value has none."""
+
+    code = "seed.missing-value"
+
+
+class DanglingReference(InputError):
+    """A seed refers to a row that is not there."""
+
+    code = "seed.dangling-reference"
+
+
+class ReferenceCycle(InputError):
+    """Tables or values refer to each other in a circle."""
+
+    code = "seed.cycle"
+
+
+class SeedTargetUnfit(ServerError):
+    """The database cannot be written by this role."""
+
+    code = "seed.unfit-target"
+
+
+class SeedRejected(RolledBackError):
+    """The database rejected a seeded row; nothing was written."""
+
+    code = "seed.rejected"
 
 
 # ── backup and restore ──────────────────────────────────────────────────────────────────────────────────────

@@ -3,9 +3,11 @@
 pytest_plugins = [
     "tests.fix_server",
     "tests.fix_cli",
+    "tests.fix_seed",
     "tests.fix_tcp",
     "tests.fix_proxy",
     "tests.fix_tls",
     "tests.fix_migrate",
+    "tests.fix_pliers",
     "tests.fix_health",
 ]

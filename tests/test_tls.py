@@ -78,6 +78,7 @@ def test_production_asks_for_verify_full_without_being_told(
     """The same URL that development takes is refused by production: nobody has vouched for the server."""
     url = f"postgresql://postgres@localhost:{tls.server.port}/postgres"
     pliers = make_cli(project, {"DATABASE_URL": url})
+    (project / "migrations" / "20260101000000_t.sql").write_text("create table t (id int);\n")
     assert pliers("migrate", "status", env={"PLIERS_ENV": "development"}).code == 0
     refused = pliers("migrate", "status", "--json", env={"PLIERS_ENV": "production"})
     assert refused.code == 3

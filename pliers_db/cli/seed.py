@@ -1,0 +1,143 @@
+"""``pliers-db seed``: fill a database with the data of its environment."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pliers_db.cli.console import Console, emit, emit_json, emit_table
+from pliers_db.cli.context import (
+    DebugOption,
+    EnvOption,
+    JsonOption,
+    QuietOption,
+    UrlOption,
+    announce,
+    open_database,
+    resolve,
+)
+from pliers_db.units import format_count, format_duration
+
+if TYPE_CHECKING:
+    from pliers_db.seed import Outcome
+
+app = typer.Typer(help="Fill a database with the data of its environment.")
+
+UpdateOption = Annotated[bool, typer.Option("--update", help="Bring rows that were changed since back to the seeds.")]
+
+
+@app.callback(invoke_without_command=True)
+def _seed(
+    ctx: typer.Context,
+    env: EnvOption = None,
+    database_url: UrlOption = None,
+    update: UpdateOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Fill a database with the data of its environment.
+
+    Without a subcommand: the same as `run`.
+    """
+    if ctx.invoked_subcommand is None:
+        _run(env, database_url, update=update, dry_run=False, as_json=as_json, quiet=quiet)
+
+
+@app.command()
+def run(
+    ctx: typer.Context,
+    env: EnvOption = None,
+    database_url: UrlOption = None,
+    update: UpdateOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Add the rows that are missing, all or none; run again, it changes nothing."""
+    given = _given_before(ctx)
+    _run(
+        env or given("env"),
+        database_url or given("database_url"),
+        update=update or bool(given("update")),
+        dry_run=False,
+        as_json=as_json or bool(given("as_json")),
+        quiet=quiet or bool(given("quiet")),
+    )
+
+
+@app.command()
+def plan(
+    ctx: typer.Context,
+    env: EnvOption = None,
+    database_url: UrlOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Compare the seeds with the database and say what `run` would do; write nothing."""
+    given = _given_before(ctx)
+    _run(
+        env or given("env"),
+        database_url or given("database_url"),
+        update=False,
+        dry_run=True,
+        as_json=as_json or bool(given("as_json")),
+        quiet=quiet or bool(given("quiet")),
+    )
+
+
+def _given_before(ctx: typer.Context):  # type: ignore[no-untyped-def]
+    """Options that stand before the subcommand hold for it too: ``seed --env test plan``."""
+    parent = ctx.parent.params if ctx.parent else {}
+    return parent.get
+
+
+def _run(env: str | None, database_url: str | None, *, update: bool, dry_run: bool, as_json: bool, quiet: bool) -> None:
+    from pliers_db import seed
+
+    console = Console(quiet=quiet or as_json)
+    settings = resolve(env, database_url)
+    if not dry_run:
+        announce(console, settings)
+    with open_database(settings, "seed") as database:
+        outcome = seed.run(database, settings, update=update, dry_run=dry_run, reporter=console)
+    if as_json:
+        emit_json(outcome.as_dict())
+    elif not quiet:
+        _show(outcome)
+
+
+def _show(outcome: Outcome) -> None:
+    """A table on a terminal, plain lines elsewhere; then what it comes to."""
+    added = "to add" if outcome.dry_run else "added"
+    columns = ("table", "planned", "present", added, "changed", "kept")
+    rows = [(t.table, t.planned, t.present, t.added, t.changed, t.kept) for t in outcome.tables]
+    if sys.stdout.isatty():
+        emit_table(columns, rows, right=range(1, len(columns)))
+    else:
+        for row in rows:
+            numbers = ", ".join(f"{number} {name}" for name, number in zip(columns[1:], row[1:], strict=True))
+            emit(f"{row[0]}: {numbers}")
+    for script in outcome.scripts:
+        written = ", ".join(f"{table} {count}" for table, count in script.written.items())
+        emit(f"{script.file}: {written or 'nothing written'}")
+    for table in outcome.tables:
+        for difference in table.differing if table.kept else ():
+            emit(f"differs: {table.table}/{difference.row}: {', '.join(difference.columns)}")
+    emit(_summary(outcome))
+
+
+def _summary(outcome: Outcome) -> str:
+    took = format_duration(outcome.seconds)
+    if outcome.dry_run:
+        return f"Plan: {format_count(outcome.added, 'row')} to add of {outcome.planned:,}; nothing was written ({took})"
+    if not outcome.written:
+        text = f"Nothing to do: all {format_count(outcome.planned, 'row')} are there ({took})"
+    else:
+        text = f"Added {format_count(outcome.added, 'row')}, changed {outcome.changed:,} ({took})"
+    if outcome.kept:
+        text += f"; {outcome.kept:,} differ from the seeds and were kept (--update brings them back)"
+    return text
