@@ -182,6 +182,19 @@ class ProgramTimeout(ProgramFailed):
     code = "postgres.program-timeout"
 
 
+# ── catalog ─────────────────────────────────────────────────────────────────────────────────────────────────
+class NoSuchTable(InputError):
+    """There is no such table."""
+
+    code = "catalog.unknown-table"
+
+
+class TableUnreadable(ServerError):
+    """The role may not read all of a table."""
+
+    code = "catalog.unreadable"
+
+
 # ── migrate ─────────────────────────────────────────────────────────────────────────────────────────────────
 class NoMigrations(InputError):
     """There are no migrations here."""
