@@ -77,6 +77,8 @@ def get_logger(name: str) -> logging.Logger:
 def configure_logging(environ: Mapping[str, str] | None = None, stream: IO[str] | None = None) -> None:
     """Write the records of ``pliers_db.*`` to stderr, as ``PLIERS_LOG`` and ``PLIERS_LOG_LEVEL`` say.
 
+    With neither of them set nothing is written: a command says what matters itself. One alone is enough (text, info).
+
     :param environ: default: ``os.environ``.
     :param stream: default: stderr.
     :raises BadSetting: a format or level that is not known.
@@ -84,16 +86,19 @@ def configure_logging(environ: Mapping[str, str] | None = None, stream: IO[str] 
     environ = os.environ if environ is None else environ
     form = _choice(environ, "PLIERS_LOG", FORMATS)
     level = _choice(environ, "PLIERS_LOG_LEVEL", LEVELS, {"warn": "warning"})
+    root = logging.getLogger(ROOT)
+    root.propagate = False
+    for old in list(root.handlers):
+        if isinstance(old, logging.StreamHandler | logging.NullHandler):
+            root.removeHandler(old)
+    if form is None and level is None:
+        root.addHandler(logging.NullHandler())  # without any handler Python would print warnings by itself
+        return
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     handler.addFilter(RedactingFilter())
-    root = logging.getLogger(ROOT)
-    for old in [h for h in root.handlers if isinstance(h, logging.StreamHandler)]:
-        root.removeHandler(old)
     root.addHandler(handler)
-    # Asking for a format asks for the log: what is worth a line in it begins at info.
-    root.setLevel((level or ("info" if form else "warning")).upper())
-    root.propagate = False
+    root.setLevel((level or "info").upper())
 
 
 def _choice(

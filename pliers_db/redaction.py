@@ -26,7 +26,7 @@ _LIMIT = 1000  # a long-lived process that reads thousands of secrets keeps the 
 
 _PATTERNS = (
     # postgresql://user:password@host, greedy: an unescaped @ or / may stand in the password
-    (re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s:/@'\"]*:)[^\s'\"<>]*@"), rf"\1{MASK}@"),
+    (re.compile(r"(://[^\s:/@'\"]*:)[^\s'\"<>]*@"), rf"\1{MASK}@"),
     # password=… of a connection string or query, PGPASSWORD=…, "password": "…"
     (
         re.compile(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -23,10 +24,11 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback o
 
 def resolve(env: str | None = None, database_url: str | None = None) -> Settings:
     """The settings, with a target: without a URL the embedded server is started."""
-    from pliers_db.config import load_settings
+    from pliers_db.config import drop_ambient, load_settings
     from pliers_db.log import configure_logging
 
     configure_logging()
+    drop_ambient(os.environ)
     settings = load_settings(env=env, database_url=database_url)
     if settings.target is None:
         from pliers_db.postgres import ensure_embedded

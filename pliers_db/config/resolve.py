@@ -22,6 +22,8 @@ from pliers_db.errors import BadDatabaseUrl, BadSetting, InputError, TwoSources
 from pliers_db.redaction import remember_secret
 
 _PARTS = {"DB_HOST": "host", "DB_PORT": "port", "DB_NAME": "dbname", "DB_USER": "user"}
+SOCKET_FOLDERS = ("/var/run/postgresql", "/tmp")
+"""Where servers put their sockets by default: Debian's and Red Hat's, and PostgreSQL's own."""
 _MASKED_PART = re.compile(r"://[^:/@]*:(.+)@")
 
 
@@ -152,7 +154,14 @@ def _complete_direct(direct: Target, target: Target) -> Target:
 
 
 def _complete(target: Target, environ: Mapping[str, str], sources: dict[str, str]) -> Target:
-    """Role and password as libpq would complete them, but visibly."""
+    """Socket folder, port, role and password as libpq would complete them, but visibly."""
+    if target.port is None:
+        sources["DB_PORT"] = "default"
+        target = replace(target, port="5432")
+    if target.host is None and "hostaddr" not in target.params and (folder := _socket_folder(target.port)):
+        # Each libpq has a folder built in, and pg_dump's need not be psycopg's.
+        sources["DB_HOST"] = "the local server's socket"
+        target = replace(target, host=folder)
     if target.user is None:
         sources["DB_USER"] = "the account that runs pliers-db"
         target = replace(target, user=_account())
@@ -160,6 +169,13 @@ def _complete(target: Target, environ: Mapping[str, str], sources: dict[str, str
         sources["DB_PASSWORD"] = f"PGPASSWORD ({PROCESS})"
         target = replace(target, password=Secret(environ["PGPASSWORD"]))
     return target
+
+
+def _socket_folder(port: str | None) -> str | None:
+    for folder in SOCKET_FOLDERS:
+        if Path(folder, f".s.PGSQL.{port}").exists():
+            return folder
+    return None
 
 
 def _account() -> str:
