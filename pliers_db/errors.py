@@ -145,6 +145,12 @@ class PoolExhausted(ServerError):
     code = "db.pool-exhausted"
 
 
+class CircuitOpen(ServerError):
+    """Calls to the database are suspended: it did not answer the last ones."""
+
+    code = "db.circuit-open"
+
+
 class ProtectedDatabase(RefusedError):
     """The database is stamped as a protected environment."""
 
