@@ -33,8 +33,8 @@ from pliers_db.db import Connection
 from pliers_db.errors import BadMigration, ConnectionLost, MigrationFailed, MigrationPartial, MissingPrivilege
 from pliers_db.migrate.files import MigrationFile, RollbackFile
 from pliers_db.migrate.history import MIGRATION_TABLE
-from pliers_db.migrate.parser import split
-from pliers_db.migrate.script import RESTORE, Place, Script, locate, place_of, transaction_script
+from pliers_db.migrate.parser import Place, place_of, split
+from pliers_db.migrate.script import RESTORE, Script, locate, transaction_script
 
 APPLY, ROLLBACK = "apply", "rollback"
 _COPYING = (ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH)
@@ -203,9 +203,7 @@ class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
                 raise self._lost(migration, error) from error
             if self._borrowed.pgconn.transaction_status != TransactionStatus.IDLE:
                 self._execute("rollback", script.path)
-            before = 1 + len(self.settings)
-            place = locate(script, error.diag, sum(completed), before)
-            raise _failed(migration, script, error, place, what) from error
+            raise _failed(migration, script, error, locate(script, error.diag, len(completed)), what) from error
 
     def _execute(self, text: str, path: Any, completed: list[int] | None = None) -> None:
         """Send one message of any number of statements by the simple protocol; what SELECTs return is dropped.
@@ -261,8 +259,10 @@ def migration_list(migrations: list[SqlMigration], hooks: Sequence[SqlMigration]
     return MigrationList(migrations, hooks)
 
 
-def _failed(migration: SqlMigration, script: Script, error: psycopg.Error, place: Place | None, what: str) -> Exception:
-    text = error.diag.message_primary or str(error)
+def _failed(
+    migration: SqlMigration, script: Script, error: psycopg.Error, found: tuple[Place | None, str], what: str
+) -> Exception:
+    place, text = found
     if place is None:
         if isinstance(error, psycopg.errors.InsufficientPrivilege):
             return MissingPrivilege(

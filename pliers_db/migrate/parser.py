@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pliers_db.errors import BadMigration
-from pliers_db.migrate.script import place_of
 
 _TRANSACTION = re.compile(
     r"\b(?:begin|start\s+transaction|commit|end|rollback|abort|savepoint|release|prepare)\b", re.I
@@ -22,6 +21,32 @@ _OUTSIDE = re.compile(
 _META = re.compile(r"^[ \t]*\\[a-z!?]", re.I | re.M)
 _COPY = re.compile(r"\bcopy\b[^;]*?\b(?:from\s+stdin|to\s+stdout)\b[^;\n]*", re.I)
 _CODE = re.compile(r"(?:\s+|--[^\n]*|/\*(?:[^*]|\*(?!/))*\*/|;)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A position in a file; line and column count from 1."""
+
+    line: int
+    column: int
+    source: str
+    """The text of that line."""
+
+    def caret(self) -> str:
+        """The line with a caret below the position, as psql shows it."""
+        number = f"{self.line} | "
+        # Tabs stay tabs, so that the caret stands where the terminal puts them.
+        before = "".join(c if c == "\t" else " " for c in self.source[: self.column - 1])
+        return f"{number}{self.source}\n{' ' * (len(number) - 2)}| {before}^"
+
+
+def place_of(text: str, offset: int) -> Place:
+    """The line and column of an offset (in characters) into a text."""
+    offset = min(max(offset, 0), len(text))
+    start = text.rfind("\n", 0, offset) + 1
+    end = text.find("\n", offset)
+    source = text[start : len(text) if end < 0 else end].rstrip("\r")
+    return Place(text.count("\n", 0, offset) + 1, offset - start + 1, source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +76,18 @@ def split(text: str) -> list[Statement]:
         start = lead.end() if lead else piece.start
         statements.append(Statement(text[start : piece.stop], start))
     return statements
+
+
+def syntax_error(text: str) -> tuple[int, str] | None:
+    """Where the parser stumbles (an offset in characters) and what it says; None if all is well."""
+    from pglast import parser
+
+    try:
+        parser.split(text)
+    except parser.ParseError as error:
+        message, offset = (*error.args, None)[:2]
+        return len(text.rstrip()) if offset is None else offset, str(message)
+    return None
 
 
 def is_empty(text: str) -> bool:
@@ -92,28 +129,18 @@ def _error(path: Path, text: str, offset: int, what: str, why: str, fix: str) ->
 
 
 def _check_meta(path: Path, text: str) -> None:
-    if not (found := _META.search(text)):
+    if not _META.search(text):
         return
-    from pglast import parser
-
-    try:
-        parser.split(text)
-    except parser.ParseError as error:
-        offset = error.args[1] if len(error.args) > 1 and error.args[1] is not None else -1
-        if 0 <= offset < len(text) and text[offset] == "\\" and text[:offset].rpartition("\n")[2].strip() == "":
-            found_at = offset
-        elif found:
-            found_at = found.end() - 2
-            if offset < found_at:  # the error lies elsewhere: the server will say so
-                return
+    offset, _ = syntax_error(text) or (-1, "")  # a backslash inside a string or a function body is none
+    if offset >= 0 and text[offset : offset + 1] == "\\":
         raise _error(
             path,
             text,
-            found_at,
-            f"{text[found_at:].split(maxsplit=1)[0]} is a command of psql",
+            offset,
+            f"{text[offset:].split(maxsplit=1)[0]} is a command of psql",
             "Migrations are sent to the server, which does not know psql's backslash commands.",
             "Remove the line (pg_dump's \\restrict is not needed), or write it in SQL.",
-        ) from None
+        )
 
 
 def _check_copy(path: Path, text: str) -> None:

@@ -1,7 +1,8 @@
 """One migration as one message to the server: the file and its record in a single transaction.
 
-PostgreSQL parses the whole message before it runs any of it, so that nothing in the file (an open quote, a comment
-without end) can swallow what stands behind it.
+PostgreSQL parses the whole message before it runs any of it. What a file leaves open cannot swallow the record: an
+open comment or ``$$`` finds no end in the tail, an open quote finds ``'UTF8'`` or ``"schema"``, and a string that is
+followed by a bare word and another string is no SQL.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pliers_db.migrate.parser import Place, place_of, split, syntax_error
 
 # What a file may have changed in its session. Not DISCARD ALL: it would free the advisory lock.
 RESTORE = "reset session authorization; reset role; reset all; discard temp; set client_encoding to 'UTF8';\n"
@@ -23,6 +26,8 @@ class Script:
     head: str
     body: str
     tail: str
+    before: int = 0
+    """How many statements the head has."""
 
     @property
     def text(self) -> str:
@@ -39,55 +44,27 @@ def transaction_script(path: Path, body: str, *, settings: Sequence[str], record
     head = "begin;\n" + "".join(f"{s};\n" for s in settings)
     # Deferred constraints are checked while the file's role and search_path still hold.
     tail = "\n;\nset constraints all immediate;\n" + RESTORE + "".join(f"{s};\n" for s in record) + "commit"
-    return Script(path, head, body, tail)
+    return Script(path, head, body, tail, 1 + len(settings))
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A position in a file; line and column count from 1."""
-
-    line: int
-    column: int
-    source: str
-    """The text of that line."""
-
-    def caret(self) -> str:
-        """The line with a caret below the position, as psql shows it."""
-        number = f"{self.line} | "
-        # Tabs stay tabs, so that the caret stands where the terminal puts them.
-        before = "".join(c if c == "\t" else " " for c in self.source[: self.column - 1])
-        return f"{number}{self.source}\n{' ' * (len(number) - 2)}| {before}^"
-
-
-def place_of(text: str, offset: int) -> Place:
-    """The line and column of an offset (in characters) into a text."""
-    offset = min(max(offset, 0), len(text))
-    start = text.rfind("\n", 0, offset) + 1
-    end = text.find("\n", offset)
-    source = text[start : len(text) if end < 0 else end].rstrip("\r")
-    return Place(text.count("\n", 0, offset) + 1, offset - start + 1, source)
-
-
-def locate(script: Script, diag: Any, completed: int, before: int) -> Place | None:
-    """Where in the file an error happened.
+def locate(script: Script, diag: Any, completed: int) -> tuple[Place | None, str]:
+    """Where in the file an error happened, and what it says.
 
     :param diag: the server's description of the error.
     :param completed: how many statements of the message had ended well.
-    :param before: how many statements the head has.
-    :returns: None if it happened outside the file.
+    :returns: no place if it happened outside the file.
     """
+    text = str(diag.message_primary)
     if diag.statement_position:
         offset = int(diag.statement_position) - 1 - len(script.head)
         if 0 <= offset <= len(script.body.rstrip()):
-            return place_of(script.body, offset)
-        if 0 <= offset <= len(script.body) + 2:  # our semicolon: the file's last statement has no end
-            return place_of(script.body, len(script.body.rstrip()))
-        return None
+            return place_of(script.body, offset), text
+        if offset < 0 or diag.sqlstate != "42601":
+            return None, text
+        # Something is open at the file's end, and the server stumbled over the tail.
+        found, told = syntax_error(script.body) or (len(script.body.rstrip()), "syntax error at end of file")
+        return place_of(script.body, found), told
     # Most errors of execution have no position: count statements instead.
-    number = completed - before
-    if number < 0:
-        return None
-    from pliers_db.migrate.parser import split
-
-    statements = split(script.body)
-    return place_of(script.body, statements[number].start) if number < len(statements) else None
+    number = completed - script.before
+    statements = split(script.body) if number >= 0 else []
+    return (place_of(script.body, statements[number].start) if 0 <= number < len(statements) else None), text
