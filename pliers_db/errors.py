@@ -354,6 +354,82 @@ class SeedRejected(RolledBackError):
 
 
 # ── backup and restore ──────────────────────────────────────────────────────────────────────────────────────
+class BackupNotFound(InputError):
+    """There is no such backup."""
+
+    code = "backup.not-found"
+
+
+class BackupCorrupt(InputError):
+    """A backup is damaged; nothing was touched."""
+
+    code = "backup.corrupt"
+
+
+class BackupRunning(LockedError):
+    """Another backup run works in this folder."""
+
+    code = "backup.locked"
+
+
+class BackupRefused(RefusedError):
+    """This database cannot be backed up as things stand; nothing was touched."""
+
+    code = "backup.refused"
+
+
+class BackupFailed(RolledBackError):
+    """The backup failed; no partial backup is left."""
+
+    code = "backup.failed"
+
+
+class BackupDiskFull(BackupFailed):
+    """The backup does not fit on the disk; no partial backup is left."""
+
+    code = "backup.disk-full"
+
+
+class BackupServerGone(ServerError):
+    """The server went away during the backup; no partial backup is left."""
+
+    code = "backup.server-gone"
+
+
+class RestoreRefused(RefusedError):
+    """This backup cannot be restored here as things stand; nothing was touched."""
+
+    code = "restore.refused"
+
+
+class DatabaseInUse(RefusedError):
+    """Others are connected to the database that would be replaced."""
+
+    code = "restore.in-use"
+
+
+class RestoreRunning(LockedError):
+    """Another restore of this database is running."""
+
+    code = "restore.locked"
+
+
+class RestoreFailed(RolledBackError):
+    """The restore failed; the database is as it was."""
+
+    code = "restore.failed"
+
+
+class RestoreMismatch(RestoreFailed):
+    """What was restored is not what was backed up; the database is as it was."""
+
+    code = "restore.mismatch"
+
+
+class NothingToUndo(InputError):
+    """There is no earlier database to go back to."""
+
+    code = "restore.nothing-to-undo"
 
 
 # ── health ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -11,4 +11,5 @@ pytest_plugins = [
     "tests.fix_migrate",
     "tests.fix_pliers",
     "tests.fix_health",
+    "tests.fix_backup",
 ]

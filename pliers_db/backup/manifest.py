@@ -1,0 +1,192 @@
+"""The manifest: what a backup holds, with which a restore is checked.
+
+One JSON document beside the dump. It is written last, so a folder with a valid manifest is a complete backup. It holds
+no secret and no host name; the cluster is known by its system identifier.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import types
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from datetime import UTC, datetime
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+SCHEMA_VERSION = 1
+FILE = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file of the backup; ``path`` is relative to the backup's folder."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableContent:
+    """What a table held in the snapshot that was dumped."""
+
+    schema: str
+    name: str
+    rows: int
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """An extension and the version that was installed; a dump does not record the version."""
+
+    name: str
+    version: str
+    schema: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a database holds, as far as a restore is compared: rows of each table, number of objects of each kind."""
+
+    tables: tuple[TableContent, ...]
+    objects: Mapping[str, int]
+
+    @property
+    def rows(self) -> int:
+        """Rows of all tables together."""
+        return sum(table.rows for table in self.tables)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the backup comes from."""
+
+    database: str
+    environment: str | None
+    system_identifier: str
+    server_version: str
+    server_version_num: int
+    in_recovery: bool
+    size_bytes: int
+    largest_index_bytes: int
+    encoding: str
+    collate: str
+    ctype: str
+    locale_provider: str
+    locale: str | None
+    extensions: tuple[Extension, ...]
+    roles: tuple[str, ...]
+    """Every role that owns or may use something in this database."""
+    migrations: tuple[str, ...]
+    """The migrations that were applied, oldest first."""
+
+    @property
+    def server_major(self) -> int:
+        """18 for 18.6."""
+        return self.server_version_num // 10000
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The program that made the dump. An older pg_restore cannot read its archive."""
+
+    program: str
+    version: str
+    major: int
+    format: str
+    compression: str
+    tool: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Everything that is known about one backup."""
+
+    id: str
+    started_at: datetime
+    finished_at: datetime
+    source: Source
+    client: Client
+    contents: Contents
+    files: tuple[StoredFile, ...]
+    label: str = ""
+    warnings: tuple[str, ...] = ()
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that the backup takes on disk."""
+        return sum(file.size for file in self.files)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, with the checksum over all the rest as ``self_sha256``."""
+        body: dict[str, Any] = json.loads(json.dumps(asdict(self), default=_plain))
+        return {**body, "self_sha256": _checksum(body)}
+
+    def dump(self) -> str:
+        """The text of ``manifest.json``."""
+        return json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n"
+
+
+class BadManifest(ValueError):
+    """A manifest cannot be read; the text says why."""
+
+
+def load_manifest(text: str) -> Manifest:
+    """Read a manifest.
+
+    :raises BadManifest: not JSON, changed since it was written, or of a newer pliers-db.
+    """
+    try:
+        body = json.loads(text)
+    except ValueError as error:
+        raise BadManifest(f"not a JSON document ({error})") from None
+    if not isinstance(body, dict):
+        raise BadManifest("not a JSON object")
+    if body.get("schema_version") != SCHEMA_VERSION:
+        raise BadManifest(f"written by another pliers-db (manifest version {body.get('schema_version')})")
+    claimed = body.pop("self_sha256", None)
+    if claimed != _checksum(body):
+        raise BadManifest("its checksum does not fit: it was changed or damaged")
+    try:
+        manifest = _build(Manifest, body)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadManifest(f"an entry is missing or wrong ({error})") from None
+    assert isinstance(manifest, Manifest)
+    return manifest
+
+
+def _checksum(body: Mapping[str, Any]) -> str:
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    raise TypeError(f"{type(value).__name__} has no place in a manifest")
+
+
+def _build(kind: Any, value: Any) -> Any:
+    """Plain data back into what the type says."""
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return None if value is None else _build(next(a for a in get_args(kind) if a is not type(None)), value)
+    if origin is tuple:
+        return tuple(_build(get_args(kind)[0], each) for each in value)
+    if origin is not None:
+        return dict(value)
+    if kind is datetime:
+        return datetime.fromisoformat(value)
+    if is_dataclass(kind):
+        make: Any = kind
+        hints = get_type_hints(kind)
+        known = {f.name for f in fields(kind)}
+        return make(**{name: _build(hints[name], each) for name, each in value.items() if name in known})
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r} is not {kind.__name__}")
+    return value

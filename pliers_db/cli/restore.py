@@ -1,0 +1,160 @@
+"""``pliers-db restore``."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from pliers_db.cli.console import Console, emit, emit_json
+from pliers_db.cli.context import DebugOption, EnvOption, JsonOption, QuietOption, UrlOption, announce, resolve
+from pliers_db.cli.group import COMMANDS
+from pliers_db.units import format_count, format_duration, format_size
+
+_DEFAULT = "from"
+
+
+class RestoreGroup(TyperGroup):
+    """``restore latest`` is short for ``restore from latest``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = [_DEFAULT, *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=RestoreGroup, help=COMMANDS["restore"], no_args_is_help=True)
+
+ToOption = Annotated[
+    str | None, typer.Option("--to", help="Restore as this database instead of the configured one.", show_default=False)
+]
+TerminateOption = Annotated[bool, typer.Option("--terminate", help="End the sessions of others at the database.")]
+ConfirmOption = Annotated[
+    str | None,
+    typer.Option("--confirm-db", help="The database's name, typed: for staging and production.", show_default=False),
+]
+
+
+@app.command(_DEFAULT)
+def restore_from(
+    backup: Annotated[str, typer.Argument(help="latest, an id or its beginning, or a dump file.", show_default=False)],
+    to: ToOption = None,
+    terminate: TerminateOption = False,
+    no_owner: Annotated[bool, typer.Option("--no-owner", help="Everything is to belong to our role.")] = False,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", help="How many tables and indexes at a time.", min=1)] = min(
+        max(2, os.cpu_count() or 1), 8
+    ),
+    confirm_db: ConfirmOption = None,
+    env: EnvOption = None,
+    database_url: UrlOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Bring a backup back as the database; "restore latest" is short for "restore from latest".
+
+    It is built as a new database, compared with the manifest, and swapped in by name; the old one is kept.
+    """
+    from pliers_db.backup import Repository
+    from pliers_db.restore import Wishes, find_material, restore
+
+    settings = resolve(env, database_url)
+    assert settings.target is not None
+    repository = Repository(settings.project.backups)
+    material = find_material(repository, backup, settings.target.dbname)
+    if to is not None:
+        settings = settings.with_target(settings.target.with_database(to))
+    target = settings.target
+    assert target is not None
+    console = Console(quiet=quiet)
+    announce(console, settings)
+    console.info(f"Restoring {material.name}")
+    done = restore(
+        target,
+        material,
+        repository,
+        environment=settings.environment,
+        wishes=Wishes(terminate=terminate, no_owner=no_owner, jobs=jobs),
+        pool=settings.pool,
+        confirm=confirm_db,
+        reporter=console,
+    )
+    if json:
+        emit_json(
+            {
+                "database": done.database,
+                "from": done.origin,
+                "tables": len(done.contents.tables),
+                "rows": done.contents.rows,
+                "compared": done.compared,
+                "kept_as": done.kept_as,
+                "put_aside": [{"name": m.name, "at": m.at.isoformat(), "size_bytes": m.size} for m in done.put_aside],
+                "seconds": round(done.seconds, 3),
+            }
+        )
+        return
+    compared = "equal to the manifest" if done.compared else "not compared: there is no manifest"
+    emit(
+        f"Restored {done.database} from {done.origin}: {format_count(len(done.contents.tables), 'table')}, "
+        f"{format_count(done.contents.rows, 'row')}, {compared}, in {format_duration(done.seconds)}"
+    )
+    if done.kept_as:
+        emit(f"The database before it is kept as {done.kept_as}")
+        emit("  back to it: pliers-db restore undo")
+        kept = format_size(sum(m.size or 0 for m in done.put_aside))
+        emit(f"  drop what restores have kept ({len(done.put_aside)}, {kept}): pliers-db restore clean")
+
+
+@app.command()
+def undo(
+    terminate: TerminateOption = False,
+    confirm_db: ConfirmOption = None,
+    env: EnvOption = None,
+    database_url: UrlOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Swap back the database that the last restore has put aside; a second undo swaps again."""
+    from pliers_db.restore import undo
+
+    settings = resolve(env, database_url)
+    assert settings.target is not None
+    announce(Console(quiet=quiet), settings)
+    done = undo(
+        settings.target, environment=settings.environment, terminate=terminate, pool=settings.pool, confirm=confirm_db
+    )
+    if json:
+        emit_json({"database": done.database, "brought_back": done.brought_back.name, "kept_as": done.kept_as})
+    else:
+        emit(f"{done.brought_back.name} is {done.database} again")
+        if done.kept_as:
+            emit(f"What stood there until now is kept as {done.kept_as}")
+
+
+@app.command()
+def clean(
+    confirm_db: ConfirmOption = None,
+    env: EnvOption = None,
+    database_url: UrlOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Drop the databases that restores have put aside."""
+    from pliers_db.restore import clean
+
+    settings = resolve(env, database_url)
+    assert settings.target is not None
+    console = Console(quiet=quiet)
+    announce(console, settings)
+    gone = clean(
+        settings.target, environment=settings.environment, pool=settings.pool, confirm=confirm_db, reporter=console
+    )
+    if json:
+        emit_json({"dropped": [{"name": each.name, "size_bytes": each.size} for each in gone]})
+    else:
+        freed = format_size(sum(each.size or 0 for each in gone))
+        emit(f"Dropped {format_count(len(gone), 'database')} ({freed})" if gone else "Nothing was put aside.")

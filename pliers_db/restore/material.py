@@ -1,0 +1,97 @@
+"""What is restored: a backup of the repository, or a file from elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pliers_db.backup import DUMP_FILE, Backup, Manifest, Repository
+from pliers_db.errors import BackupCorrupt, BackupNotFound, ProgramFailed
+from pliers_db.postgres import Binaries, find_binaries, read_program
+from pliers_db.progress import Reporter
+
+_MAGIC = b"PGDMP"
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """An archive of pg_dump, with the manifest if it is one of ours."""
+
+    dump: Path
+    backup: Backup | None = None
+
+    @property
+    def name(self) -> str:
+        """The backup's id, or the file's name."""
+        return self.backup.id if self.backup else self.dump.name
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """What the backup holds; None for a file from elsewhere."""
+        return self.backup.manifest if self.backup else None
+
+
+def find_material(repository: Repository, name: str, database: str) -> Material:
+    """What ``name`` means: ``latest`` (of ``database``), an id or its beginning, a backup's folder, or a dump file.
+
+    :raises BackupNotFound: it is none of these.
+    :raises BackupCorrupt: it is plainly damaged (`check_material` looks at every byte).
+    """
+    path = Path(name)
+    if "/" in name or path.is_file():
+        return _from_path(path)
+    backup = repository.find(name, database)
+    if not backup.good:
+        repository.check_files(backup)
+    return Material(backup.path / DUMP_FILE, backup)
+
+
+def _from_path(path: Path) -> Material:
+    path = path.resolve()
+    folder = path if path.is_dir() else path.parent
+    if (folder / "manifest.json").is_file() and (path == folder or path.name in (DUMP_FILE, "manifest.json")):
+        repository = Repository(folder.parents[2])
+        backup = Backup.of(folder)
+        if not backup.good:
+            repository.check_files(backup)
+        return Material(folder / DUMP_FILE, backup)
+    if not path.exists():
+        raise BackupNotFound(
+            f"There is no file {path}",
+            why="A name with a slash is a path; an id has none.",
+            fix="pliers-db backup list",
+        )
+    if path.is_dir():
+        raise BackupCorrupt(f"{path} is no backup", why="The folder holds no manifest.json.", fix="Name a dump file.")
+    with path.open("rb") as stream:
+        if stream.read(len(_MAGIC)) != _MAGIC:
+            raise BackupCorrupt(
+                f"{path.name} is not an archive of pg_dump",
+                why="It does not begin with PGDMP, as the custom format does.",
+                fix=f"If it is plain SQL: psql --single-transaction -f {path.name}",
+            )
+    return Material(path)
+
+
+def check_material(material: Material, repository: Repository, reporter: Reporter) -> None:
+    """Read all of it before anything is written.
+
+    :raises BackupCorrupt: it is damaged; names the file.
+    """
+    if material.backup is not None:
+        repository.check_files(material.backup, reporter)
+        return
+    # No checksum to compare with: the best there is, is to have pg_restore read every block.
+    reporter.warn(f"{material.name} has no manifest: it can be read through, but not be compared with anything")
+    try:
+        read_archive(material, find_binaries())
+    except ProgramFailed as error:
+        raise BackupCorrupt(f"{material.name} is damaged", why=error.why, fix="pliers-db backup list") from None
+
+
+def read_archive(material: Material, binaries: Binaries) -> None:
+    """Have pg_restore decompress every block.
+
+    :raises ProgramFailed: it cannot.
+    """
+    read_program(binaries, "pg_restore", ["--file=/dev/null", material.dump])
