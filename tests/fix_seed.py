@@ -99,7 +99,7 @@ shipped_at = "placed_at + 2h 30m"
 [repeat.orders.more]
 rows = 20
 columns.product_id = "@tea"
-columns.customer = {email = true}
+columns.customer = {person = "email"}
 columns.amount = {int = [1, 5]}
 columns.placed_at = {between = ["as_of - 30d", "as_of - 1d"]}
 columns.shipped_at = {maybe = {after = "placed_at", by = ["1h", "2d"]}, chance = 0.8}
@@ -190,7 +190,7 @@ def empty_seeds(project: Path, target: Target, conn: Connection) -> Seeds:
 
 
 @pytest.fixture
-def shop(empty_seeds: Seeds) -> Seeds:
+def shop_seeds(empty_seeds: Seeds) -> Seeds:
     """The shop's schema, and seeds that use most of the format."""
     empty_seeds.conn.execute(SHOP)
     empty_seeds.write("seed.toml", SHARED)

@@ -8,8 +8,8 @@ from pliers_db.errors import InputError, SeedRejected
 from tests.fix_seed import COUNTRIES, SHARED, SHOP, Seeds, digest, versions
 
 
-def test_every_row_arrives_in_the_order_of_the_references(shop: Seeds) -> None:
-    outcome = shop.run()
+def test_every_row_arrives_in_the_order_of_the_references(shop_seeds: Seeds) -> None:
+    outcome = shop_seeds.run()
     assert {table.table: table.added for table in outcome.tables} == {
         "shops": 2,
         "products": 2,
@@ -23,9 +23,9 @@ def test_every_row_arrives_in_the_order_of_the_references(shop: Seeds) -> None:
     assert outcome.written
 
 
-def test_values_of_every_kind_arrive_as_written(shop: Seeds) -> None:
-    shop.run()
-    row = shop.conn.execute(
+def test_values_of_every_kind_arrive_as_written(shop_seeds: Seeds) -> None:
+    shop_seeds.run()
+    row = shop_seeds.conn.execute(
         "select name, opened::text, settings, (select name from shops where code = 'harbor') from shops"
         " where code = 'corner'"
     ).fetchone()
@@ -35,18 +35,18 @@ def test_values_of_every_kind_arrive_as_written(shop: Seeds) -> None:
         {"open": [8, 20], "@": "as it is", "owner": {"name": "Ada"}},
         "Harbor Goods",
     )
-    tea = shop.conn.execute(
+    tea = shop_seeds.conn.execute(
         "select price::text, colour, tags, sizes, label from products where name = 'Tea'"
     ).fetchone()
     assert tea == ("4.50", "green", ["hot", 'quoted "x", {y}'], [1, 2], "Tea!")
-    countries = shop.conn.execute("select id, code, name, rate::text from countries order by id").fetchall()
+    countries = shop_seeds.conn.execute("select id, code, name, rate::text from countries order by id").fetchall()
     assert countries == [(1, "NO", "Norway", "0.250"), (2, "FR", "France, the Republic", None)]
 
 
-def test_times_are_relative_to_as_of_never_to_now(shop: Seeds) -> None:
-    shop.run()
-    shop.conn.execute("set timezone = 'UTC'")
-    times = shop.conn.execute(
+def test_times_are_relative_to_as_of_never_to_now(shop_seeds: Seeds) -> None:
+    shop_seeds.run()
+    shop_seeds.conn.execute("set timezone = 'UTC'")
+    times = shop_seeds.conn.execute(
         "select s.created_at::text, o.placed_at::text, o.shipped_at - o.placed_at"
         " from orders o, shops s where o.customer = 'ada@example.com' and s.code = 'harbor'"
     ).fetchone()
@@ -54,86 +54,86 @@ def test_times_are_relative_to_as_of_never_to_now(shop: Seeds) -> None:
     assert times[:2] == ("2026-02-27 09:30:00+00", "2026-02-26 12:00:00+00")
     assert str(times[2]) == "2:30:00"
     # A default of now() gives way to as_of; nothing is later than as_of.
-    assert shop.conn.execute("select distinct created_at::text from categories").fetchall() == [
+    assert shop_seeds.conn.execute("select distinct created_at::text from categories").fetchall() == [
         ("2026-03-01 12:00:00+00",)
     ]
-    late = shop.conn.execute("select count(*) from orders where shipped_at > '2026-03-01 12:00+00'").fetchone()
+    late = shop_seeds.conn.execute("select count(*) from orders where shipped_at > '2026-03-01 12:00+00'").fetchone()
     assert late == (0,)
 
 
-def test_columns_that_nobody_wrote_keep_the_databases_defaults(shop: Seeds) -> None:
-    shop.run()
-    rope = shop.conn.execute("select price::text, colour, tags from products where name = 'Rope'").fetchone()
+def test_columns_that_nobody_wrote_keep_the_databases_defaults(shop_seeds: Seeds) -> None:
+    shop_seeds.run()
+    rope = shop_seeds.conn.execute("select price::text, colour, tags from products where name = 'Rope'").fetchone()
     assert rope == ("1.00", None, [])
 
 
-def test_a_composite_reference_fills_its_other_columns(shop: Seeds) -> None:
-    shop.run()
-    shops = shop.conn.execute(
+def test_a_composite_reference_fills_its_other_columns(shop_seeds: Seeds) -> None:
+    shop_seeds.run()
+    shops = shop_seeds.conn.execute(
         "select distinct s.code from orders o join shops s on s.id = o.shop_id order by 1"
     ).fetchall()
     assert shops == [("corner",)]
 
 
-def test_a_second_run_writes_nothing_and_says_so(shop: Seeds) -> None:
-    shop.run()
-    before = versions(shop.conn)
-    wal = shop.conn.execute("select pg_current_wal_insert_lsn()").fetchone()
-    outcome = shop.run()
-    assert versions(shop.conn) == before
+def test_a_second_run_writes_nothing_and_says_so(shop_seeds: Seeds) -> None:
+    shop_seeds.run()
+    before = versions(shop_seeds.conn)
+    wal = shop_seeds.conn.execute("select pg_current_wal_insert_lsn()").fetchone()
+    outcome = shop_seeds.run()
+    assert versions(shop_seeds.conn) == before
     assert not outcome.written
     assert [(t.present, t.added, t.changed, t.kept) for t in outcome.tables] == [
         (t.planned, 0, 0, 0) for t in outcome.tables
     ]
-    written = shop.conn.execute("select pg_current_wal_insert_lsn() - %s", wal).fetchone()
+    written = shop_seeds.conn.execute("select pg_current_wal_insert_lsn() - %s", wal).fetchone()
     assert written is not None
     assert written[0] < 500_000  # the catalog entries of the temporary tables
 
 
-def test_rows_that_people_changed_are_kept_and_named(shop: Seeds) -> None:
-    shop.run()
-    shop.conn.execute("update products set price = 9, tags = '{}' where name = 'Tea'")
-    shop.conn.execute("delete from orders where customer = 'ada@example.com'")
-    outcome = shop.run()
+def test_rows_that_people_changed_are_kept_and_named(shop_seeds: Seeds) -> None:
+    shop_seeds.run()
+    shop_seeds.conn.execute("update products set price = 9, tags = '{}' where name = 'Tea'")
+    shop_seeds.conn.execute("delete from orders where customer = 'ada@example.com'")
+    outcome = shop_seeds.run()
     products = next(t for t in outcome.tables if t.table == "products")
     assert (products.present, products.added, products.changed, products.kept) == (2, 0, 0, 1)
     assert [(d.row, d.columns) for d in products.differing] == [("tea", ("price", "tags"))]
     assert next(t for t in outcome.tables if t.table == "orders").added == 1
-    assert shop.conn.execute("select price from products where name = 'Tea'").fetchone() == (9,)
+    assert shop_seeds.conn.execute("select price from products where name = 'Tea'").fetchone() == (9,)
 
 
-def test_update_brings_changed_rows_back_and_touches_no_other(shop: Seeds) -> None:
-    shop.run()
-    fresh, before = digest(shop.conn), versions(shop.conn)
-    shop.conn.execute("update products set price = 9 where name = 'Tea'")
-    outcome = shop.run(update=True)
+def test_update_brings_changed_rows_back_and_touches_no_other(shop_seeds: Seeds) -> None:
+    shop_seeds.run()
+    fresh, before = digest(shop_seeds.conn), versions(shop_seeds.conn)
+    shop_seeds.conn.execute("update products set price = 9 where name = 'Tea'")
+    outcome = shop_seeds.run(update=True)
     assert (outcome.changed, outcome.kept, outcome.added) == (1, 0, 0)
-    assert digest(shop.conn) == fresh
-    after = versions(shop.conn)
+    assert digest(shop_seeds.conn) == fresh
+    after = versions(shop_seeds.conn)
     assert [t for t in after if after[t] != before[t]] == ["public.products"]
     assert len(set(after["public.products"]) - set(before["public.products"])) == 1
 
 
-def test_rows_of_other_people_are_left_alone(shop: Seeds) -> None:
-    shop.conn.execute("insert into shops (code, name) values ('mine', 'My Own')")
-    shop.run()
-    shop.run(update=True)
-    assert shop.conn.execute("select count(*) from shops").fetchone() == (3,)
+def test_rows_of_other_people_are_left_alone(shop_seeds: Seeds) -> None:
+    shop_seeds.conn.execute("insert into shops (code, name) values ('mine', 'My Own')")
+    shop_seeds.run()
+    shop_seeds.run(update=True)
+    assert shop_seeds.conn.execute("select count(*) from shops").fetchone() == (3,)
 
 
-def test_the_next_row_of_the_application_gets_a_free_number(shop: Seeds) -> None:
-    shop.run()
-    shop.conn.execute("insert into categories (name) values ('new')")
-    shop.conn.execute("insert into countries (code, name) values ('DE', 'Germany')")
-    assert shop.conn.execute("select max(id) from categories").fetchone() == (3,)
+def test_the_next_row_of_the_application_gets_a_free_number(shop_seeds: Seeds) -> None:
+    shop_seeds.run()
+    shop_seeds.conn.execute("insert into categories (name) values ('new')")
+    shop_seeds.conn.execute("insert into countries (code, name) values ('DE', 'Germany')")
+    assert shop_seeds.conn.execute("select max(id) from categories").fetchone() == (3,)
 
 
-def test_a_plan_compares_and_writes_nothing(shop: Seeds) -> None:
-    shop.write("dev/30-more.sql", "delete from shops")
-    outcome = shop.run(dry_run=True)
+def test_a_plan_compares_and_writes_nothing(shop_seeds: Seeds) -> None:
+    shop_seeds.write("dev/30-more.sql", "delete from shops")
+    outcome = shop_seeds.run(dry_run=True)
     assert outcome.added == 31
     assert not outcome.written
-    assert set(digest(shop.conn).values()) == {"empty"}
+    assert set(digest(shop_seeds.conn).values()) == {"empty"}
 
 
 def test_rows_are_recognised_by_another_key_where_the_spec_names_one(bare_shop: Seeds) -> None:
@@ -148,8 +148,8 @@ def test_rows_are_recognised_by_another_key_where_the_spec_names_one(bare_shop: 
     assert not bare_shop.run(update=True).written
 
 
-def test_an_sql_file_runs_after_the_rows_in_the_same_transaction(shop: Seeds) -> None:
-    shop.write(
+def test_an_sql_file_runs_after_the_rows_in_the_same_transaction(shop_seeds: Seeds) -> None:
+    shop_seeds.write(
         "dev/90-extra.sql",
         """
         -- Everything below sees the rows of the seeds; a second run finds its own rows there.
@@ -160,22 +160,22 @@ def test_an_sql_file_runs_after_the_rows_in_the_same_transaction(shop: Seeds) ->
         update products set colour = 'red' where name = 'Rope' and colour is distinct from 'red';
         """,
     )
-    outcome = shop.run()
+    outcome = shop_seeds.run()
     assert dict(outcome.scripts[0].written) == {"public.shops": 1, "public.products": 1}
-    assert dict(shop.run().scripts[0].written) == {}
+    assert dict(shop_seeds.run().scripts[0].written) == {}
 
 
-def test_an_sql_file_cannot_end_the_transaction(shop: Seeds) -> None:
-    shop.write("dev/90-bad.sql", "insert into shops (code, name) values ('x', 'x');\ncommit;\nselect 1;")
+def test_an_sql_file_cannot_end_the_transaction(shop_seeds: Seeds) -> None:
+    shop_seeds.write("dev/90-bad.sql", "insert into shops (code, name) values ('x', 'x');\ncommit;\nselect 1;")
     with pytest.raises(SeedRejected, match=r"90-bad\.sql"):
-        shop.run()
-    assert set(digest(shop.conn).values()) == {"empty"}
+        shop_seeds.run()
+    assert set(digest(shop_seeds.conn).values()) == {"empty"}
 
 
-def test_an_sql_file_names_the_line_that_failed(shop: Seeds) -> None:
-    shop.write("dev/90-bad.sql", "-- it's \\ 'quoted' $$ %s\nselect 1;\nselect nothing_here;")
+def test_an_sql_file_names_the_line_that_failed(shop_seeds: Seeds) -> None:
+    shop_seeds.write("dev/90-bad.sql", "-- it's \\ 'quoted' $$ %s\nselect 1;\nselect nothing_here;")
     with pytest.raises(SeedRejected, match=r"90-bad\.sql line 3"):
-        shop.run()
+        shop_seeds.run()
 
 
 def test_tables_that_refer_to_each_other_by_a_deferrable_key_are_filled(empty_seeds: Seeds) -> None:

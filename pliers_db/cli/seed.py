@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -111,16 +110,11 @@ def _run(env: str | None, database_url: str | None, *, update: bool, dry_run: bo
 
 
 def _show(outcome: Outcome) -> None:
-    """A table on a terminal, plain lines elsewhere; then what it comes to."""
+    """What each table got, what differs, and what it comes to."""
     added = "to add" if outcome.dry_run else "added"
     columns = ("table", "planned", "present", added, "changed", "kept")
     rows = [(t.table, t.planned, t.present, t.added, t.changed, t.kept) for t in outcome.tables]
-    if sys.stdout.isatty():
-        emit_table(columns, rows, right=range(1, len(columns)))
-    else:
-        for row in rows:
-            numbers = ", ".join(f"{number} {name}" for name, number in zip(columns[1:], row[1:], strict=True))
-            emit(f"{row[0]}: {numbers}")
+    emit_table([column.upper() for column in columns], rows, right=range(1, len(columns)))
     for script in outcome.scripts:
         written = ", ".join(f"{table} {count}" for table, count in script.written.items())
         emit(f"{script.file}: {written or 'nothing written'}")

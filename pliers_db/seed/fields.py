@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pliers_db.seed.generators import Chance, generate, generator, is_generator
+from pliers_db.seed.generators import Chance, generate, generator, is_generator, whole_range
 
 _DEFAULTS = {"key": "key", "type": "type", "required": "required"}
 
@@ -25,17 +25,19 @@ def _fields(argument: Any, options: Mapping[str, Any], chance: Chance) -> dict[s
     if not isinstance(argument, str):
         raise ValueError('fields needs the path of a list of fields: {fields = "form_id.definition.fields"}')
     fields = chance.path(argument)
-    if not isinstance(fields, list):
+    if not isinstance(fields, list) or not all(isinstance(field, Mapping) for field in fields):
         raise ValueError(f"{argument} is not a list of fields")
     spelling = {**_DEFAULTS, **{k: v for k, v in chance.values.spec.fields.items() if isinstance(v, str)}}
     types = chance.values.spec.fields.get("types", {})
     answers = options.get("answers", {})
+    if not isinstance(answers, Mapping):
+        raise ValueError("answers needs a table: a generator or value for single fields, by their key")
     left = [field for field in fields if types.get(field.get(spelling["type"])) != {"skip": True}]
     unknown = set(answers) - {field.get(spelling["key"]) for field in left}
     if unknown:
         raise ValueError(f"answers: the definition has no field {sorted(unknown)[0]!r}")
     if "first" in options:
-        low, high = options["first"]
+        low, high = whole_range(options["first"], "first")
         left = left[: chance.sub("first").draw.between(low, high)]
     document: dict[str, Any] = {}
     for field in left:

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -193,7 +193,7 @@ def _cycle(argument: Any, options: Mapping[str, Any], chance: Chance) -> Any:
 def _some(argument: Any, options: Mapping[str, Any], chance: Chance) -> Any:
     """Several of a list, in its order, none twice."""
     items = _list(argument, "some")
-    low, high = _range(options.get("count", [1, len(items)]), "count")
+    low, high = whole_range(options.get("count", [1, len(items)]), "count")
     wanted = chance.draw.between(min(low, len(items)), min(high, len(items)))
     ranked = sorted(range(len(items)), key=lambda place: chance.draw.sub(place).bits())
     return [chance.literal(_taken(items[place], options)) for place in sorted(ranked[:wanted])]
@@ -211,7 +211,7 @@ def _maybe(argument: Any, options: Mapping[str, Any], chance: Chance) -> Any:
 # ── numbers and times ───────────────────────────────────────────────────────────────────────────────────────
 @generator("int")
 def _int(argument: Any, options: Mapping[str, Any], chance: Chance) -> int:
-    low, high = _range(argument, "int")
+    low, high = whole_range(argument, "int")
     return chance.draw.between(low, high)
 
 
@@ -238,12 +238,22 @@ def _bool(argument: Any, options: Mapping[str, Any], chance: Chance) -> bool:
 @generator("between")
 def _between(argument: Any, options: Mapping[str, Any], chance: Chance) -> datetime:
     """A point in time between two, to the second."""
+    return _moment_between(argument, chance)
+
+
+def _moment_between(argument: Any, chance: Chance) -> datetime:
     if not isinstance(argument, list) or len(argument) != 2:
         raise ValueError('between needs two times: ["as_of - 30d", "as_of"]')
     low, high = (chance.moment(text) for text in argument)
     if high < low:
         raise ValueError(f"between: {argument[0]} is after {argument[1]}")
     return low + timedelta(seconds=chance.draw.between(0, int((high - low).total_seconds())))
+
+
+@generator("date")
+def _date(argument: Any, options: Mapping[str, Any], chance: Chance) -> date:
+    """A day between two times."""
+    return _moment_between(argument, chance).date()
 
 
 @generator("after", "by")
@@ -279,8 +289,14 @@ def _embed(argument: Any, options: Mapping[str, Any], chance: Chance) -> list[fl
 
 @generator("sha256")
 def _sha256(argument: Any, options: Mapping[str, Any], chance: Chance) -> bytes:
-    """The SHA-256 of a text (a template); of a JSON document, of the text that jsonb shows."""
+    """The SHA-256 of a text (a template)."""
     return hashlib.sha256(_template(argument, {}, chance).encode()).digest()
+
+
+@generator("json_sha256")
+def _json_sha256(argument: Any, options: Mapping[str, Any], chance: Chance) -> bytes:
+    """The SHA-256 of a JSON document, named by its path, in canonical form (RFC 8785)."""
+    return hashlib.sha256(canonical(chance.path(_text(argument, "json_sha256"))).encode()).digest()
 
 
 # ── words and people ────────────────────────────────────────────────────────────────────────────────────────
@@ -294,17 +310,32 @@ def _pool(argument: Any, options: Mapping[str, Any], chance: Chance) -> Any:
 @generator("words")
 def _words(argument: Any, options: Mapping[str, Any], chance: Chance) -> str:
     """That many words, the first with a capital letter."""
-    low, high = _range(argument, "words")
+    low, high = whole_range(argument, "words")
     words = pool("word", chance.values.spec)
     count = chance.draw.between(low, high)
     return " ".join(str(words[chance.draw.sub(i).below(len(words))]) for i in range(count)).capitalize()
 
 
-@generator("email")
-def _email(argument: Any, options: Mapping[str, Any], chance: Chance) -> str:
-    """An address below example.com, example.org or example.net (RFC 2606: nobody's)."""
-    first, last = (str(_pool(name, {}, chance.sub(name))).lower() for name in ("first_name", "last_name"))
-    return f"{_ascii(first)}.{_ascii(last)}@example.{('com', 'org', 'net')[chance.draw.below(3)]}"
+@generator("person")
+def _person(argument: Any, options: Mapping[str, Any], chance: Chance) -> str:
+    """``name``, ``first``, ``last`` or ``email`` of one person: the same one in the whole row.
+
+    The address lies below example.com, example.org or example.net (RFC 2606: nobody's).
+    """
+    draw = chance.values.draw(chance.row, "\x00person")
+    first, last = (
+        str(names[draw.sub(name).below(len(names))])
+        for name, names in ((n, pool(n, chance.values.spec)) for n in ("first_name", "last_name"))
+    )
+    parts = {
+        "first": first,
+        "last": last,
+        "name": f"{first} {last}",
+        "email": f"{_ascii(first.lower())}.{_ascii(last.lower())}@example.{('com', 'org', 'net')[draw.below(3)]}",
+    }
+    if argument not in parts:
+        raise ValueError(f"person has no {argument!r}; it has: {', '.join(parts)}")
+    return parts[argument]
 
 
 @generator("phone")
@@ -341,6 +372,25 @@ def text_of(value: Any) -> str:
     return json.dumps(ordered(value), ensure_ascii=False, default=_json_text)
 
 
+def canonical(value: Any) -> str:
+    """A JSON document in the one form that RFC 8785 gives it.
+
+    :raises ValueError: it holds a fraction so small or large that languages spell it differently.
+    """
+    if isinstance(value, Mapping):
+        keys = sorted(value, key=lambda key: key.encode("utf-16-be"))
+        return "{" + ",".join(f"{canonical(key)}:{canonical(value[key])}" for key in keys) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(canonical, value)) + "]"
+    if isinstance(value, float):
+        if value.is_integer() and abs(value) < 1e21:
+            return str(int(value))
+        if not 1e-6 <= abs(value) < 1e16:
+            raise ValueError(f"{value!r} has no canonical form here")
+        return repr(value)
+    return json.dumps(value, ensure_ascii=False, default=_json_text)
+
+
 def _json_text(value: Any) -> str:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
@@ -357,7 +407,11 @@ def _list(value: Any, word: str) -> Sequence[Any]:
     return value
 
 
-def _range(value: Any, word: str) -> tuple[int, int]:
+def whole_range(value: Any, word: str) -> tuple[int, int]:
+    """``[low, high]``, or one number for both.
+
+    :raises ValueError: it is neither.
+    """
     if isinstance(value, int) and not isinstance(value, bool):
         return value, value
     whole = isinstance(value, list) and len(value) == 2 and all(type(item) is int for item in value)

@@ -12,7 +12,7 @@ import psycopg
 
 from pliers_db.config import Environment, Settings
 from pliers_db.db import Connection, Database, LockName, advisory_lock
-from pliers_db.errors import SeedTargetUnfit
+from pliers_db.errors import SeedTargetUnfit, UnknownTable
 from pliers_db.progress import SILENT, Reporter
 from pliers_db.seed import load
 from pliers_db.seed.guard import check_environment, check_target
@@ -120,7 +120,14 @@ def _enter(conn: Connection, spec: Spec) -> Schema:
     # Rows that a policy hides would look missing: rather an error.
     conn.execute("set local row_security = off")
     conn.execute("set constraints all deferred")
-    return read_schema(conn)
+    schema = read_schema(conn)
+    if not schema.tables:
+        raise UnknownTable(
+            "This database has no tables yet",
+            why="Seeds fill tables; migrations make them.",
+            fix=f"pliers-db migrate up --env {spec.environment}",
+        )
+    return schema
 
 
 def _check_privileges(plan: Plan) -> None:

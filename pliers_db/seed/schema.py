@@ -75,6 +75,8 @@ class Route:
 
     target: str
     columns: Mapping[str, str]
+    whole: bool = True
+    """Whether it names one row: every column of every key on the way is ours. Else it tells where values are from."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ class Schema:
         return [table.columns[name] for name in table.primary_key if self._is_own(table, name)]
 
     def _is_own(self, table: Table, name: str) -> bool:
-        ends = {(r.target, r.columns[name]) for r in self.routes(table) if name in r.columns}
+        ends = {(r.target, r.columns[name]) for r in self.routes(table) if r.whole and name in r.columns}
         strangers = {(t, c) for t, c in ends if t not in self.tables or c not in self.tables[t].referring}
         return not ends or (not strangers and (table.name, name) in ends)
 
@@ -181,7 +183,7 @@ class Schema:
 
     def _walk(self, table: Table) -> list[Route]:
         found: list[Route] = []
-        seen: set[tuple[str, frozenset[tuple[str, str]]]] = set()
+        seen: set[tuple[str, bool, frozenset[tuple[str, str]]]] = set()
         front = [Route(table.name, {name: name for name in table.columns})]
         while front:
             ahead: list[Route] = []
@@ -191,10 +193,11 @@ class Schema:
                 for key in sorted(here.foreign_keys, key=lambda k: len(k.columns)) if here else ():
                     pairs = dict(zip(key.columns, key.target_columns, strict=True))
                     columns = {ours: pairs[theirs] for ours, theirs in route.columns.items() if theirs in pairs}
-                    mark = (key.target, frozenset(columns.items()))
-                    if len(columns) == len(pairs) and mark not in seen:
+                    whole = route.whole and len(columns) == len(pairs)
+                    mark = (key.target, whole, frozenset(columns.items()))
+                    if columns and mark not in seen:
                         seen.add(mark)
-                        ahead.append(Route(key.target, columns))
+                        ahead.append(Route(key.target, columns, whole))
             found += ahead
             front = ahead
         return found

@@ -84,7 +84,7 @@ class Values:
         try:
             if cell.raw:
                 return self._raw(row, column, cell.expression)
-            return self.rule(row, column, cell.expression, self._draw(row, column), nested=not cell.rule)
+            return self.rule(row, column, cell.expression, self.draw(row, column.name), nested=not cell.rule)
         except ValueError as error:
             raise BadSeedValue(
                 f"{row.at}: {row.table.label}.{column.name}: {error}",
@@ -136,12 +136,13 @@ class Values:
                 return self.path(row, value)
         return value
 
-    def _draw(self, row: Row, column: Column) -> Draw:
-        """The chance of a cell: counted by its number in its group, or by the name of what it belongs to."""
-        path = (GENERATOR_VERSION, self.spec.seed, row.table.name, column.name, row.group)
-        if row.group and row.each is None:
-            return Draw(key_of(*path), row.n)
-        return Draw(key_of(*path), key_of(row.name))
+    def draw(self, row: Row, name: str) -> Draw:
+        """A chance for something of a row: counted by its number in its group, or by the name of what it belongs to.
+
+        :param name: the column, or a word for what its columns share.
+        """
+        path = (GENERATOR_VERSION, self.spec.seed, row.table.name, name, row.group)
+        return Draw(key_of(*path), row.n if row.group and row.each is None else key_of(row.name))
 
     # ── references ──────────────────────────────────────────────────────────────────────────────────────────
     def _reference(self, row: Row, column: Column, text: str) -> Any:
@@ -197,8 +198,12 @@ class Values:
         if name not in row.table.columns:
             raise ValueError(f"{path!r} is nothing here: {row.table.label} has no column {name!r}")
         value = self.value(row, name)
+        if value is UNSET:
+            if row.table.columns[name].default is not None:
+                raise ValueError(f"{path!r}: {row}.{name} is left to the database's default; write it out there")
+            value = None
         if not rest:
-            return None if value is UNSET else value
+            return value
         if isinstance(value, Mapping | list):
             for key in rest.split("."):
                 if not isinstance(value, Mapping):
@@ -210,10 +215,13 @@ class Values:
         raise ValueError(f"{path!r}: {row.table.label}.{name} is neither JSON nor a reference")
 
     def referred(self, row: Row, name: str) -> Row:
-        """The seeded row that a column refers to, by its narrowest foreign key.
+        """The seeded row that a column refers to: the one its ``@name`` named, or by its narrowest foreign key.
 
         :raises ValueError: no seeded row has these values.
         """
+        self.value(row, name)
+        if (row, name) in self._links:
+            return self._links[row, name][0]
         keys = sorted((k for k in row.table.foreign_keys if name in k.columns), key=lambda k: len(k.columns))
         key = keys[0]
         index = (key.target, key.target_columns)
@@ -236,6 +244,11 @@ class Values:
             for route in routes:
                 if route.target == row.each.table.name and column.name in route.columns:
                     return self.value(row.each, route.columns[column.name])
+            # Both refer to the same by the same name (the tenant): the row belongs where its parent does.
+            ends = {(route.target, route.columns[column.name]) for route in routes if column.name in route.columns}
+            theirs = self.book.schema.routes(row.each.table)
+            if any((r.target, r.columns.get(column.name)) in ends for r in theirs):
+                return self.value(row.each, column.name)
         for key in row.table.foreign_keys:
             if column.name not in key.columns:
                 continue
