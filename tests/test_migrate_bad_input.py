@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pliers_db.db import Connection
-from tests.fix_cli import Cli
+from pliers_db.postgres import scratch_server
+from tests.fix_cli import Cli, url_of
 from tests.fix_migrate import Write, applied_ids, tables
 
 
@@ -186,3 +187,20 @@ def test_a_role_that_may_not_create_is_told_which_grant_it_lacks(cli: Cli, abc: 
         assert f"grant create on schema public to {name}" in result.json["error"]["fix"]
     finally:
         conn.execute(f"drop role {name}")
+
+
+@pytest.mark.slow
+def test_a_standby_is_refused_and_still_tells_the_status(cli: Cli, abc: list[str]) -> None:
+    with scratch_server() as primary:
+        env = {"DATABASE_URL": url_of(primary.target())}
+        assert cli("migrate", "up", "--to", "0002_b", env=env).code == 0
+        primary.stop()
+        (primary.data / "standby.signal").touch()
+        primary.start()
+        for command in ("up", "down"):
+            result = cli("migrate", command, "--json", env=env)
+            assert result.code == 3
+            assert result.json["error"]["code"] == "migrate.read-only"
+            assert "standby" in result.json["error"]["message"]
+        status = cli("migrate", "status", "--json", env=env)
+        assert (status.json["applied"], status.json["pending"]) == (2, 1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import socket
 import time
 import uuid
@@ -22,12 +23,11 @@ from typing import Any
 
 import psycopg
 from psycopg import generators
-from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.pq import Escaping, ExecStatus, TransactionStatus
 from yoyo import internalmigrations
 from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.connections import DatabaseURI
 from yoyo.migrations import Migration, MigrationList
-from yoyo.utils import change_param_style
 
 from pliers_db.db import Connection
 from pliers_db.errors import BadMigration, ConnectionLost, MigrationFailed, MigrationPartial, MissingPrivilege
@@ -37,6 +37,8 @@ from pliers_db.migrate.parser import Place, place_of, split
 from pliers_db.migrate.script import RESTORE, Script, locate, transaction_script
 
 APPLY, ROLLBACK = "apply", "rollback"
+# How yoyo writes a parameter: :name.
+_PARAMETER = re.compile(r"(?<!:):(\w+)")
 _COPYING = (ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH)
 
 
@@ -87,6 +89,8 @@ class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         self.settings = settings
         self.on_done = on_done
         self._schema_seen = False
+        self._templates: dict[str, str] = {}
+        self._escaping = Escaping(conn.pgconn)
         super().__init__(DatabaseURI("postgresql+psycopg", None, None, None, None, "", {}), MIGRATION_TABLE)
 
     # ── the connection is the pool's ────────────────────────────────────────────────────────────────────────
@@ -174,8 +178,14 @@ class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
 
     def _literal(self, sql: str, values: dict[str, Any]) -> str:
         """One of yoyo's statements with its values written out, to be sent in one message with others."""
-        text, parameters = change_param_style("pyformat", self.format_sql(sql), values)
-        return str(psycopg.ClientCursor(self._borrowed).mogrify(text, parameters))
+        template = self._templates.get(sql)
+        if template is None:
+            text: str = self.format_sql(sql)
+            template = self._templates[sql] = _PARAMETER.sub(r"%(\1)s", text.replace("%", "%%"))
+        return template % {name: self._quote(value) for name, value in values.items()}
+
+    def _quote(self, value: object) -> str:
+        return "null" if value is None else self._escaping.escape_literal(str(value).encode()).decode()
 
     def _run_by_statement(self, migration: SqlMigration, text: str, path: Any, what: str) -> None:
         statements = split(text)
