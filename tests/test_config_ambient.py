@@ -13,8 +13,10 @@ import pytest
 from pliers_db.config import Secret, Target, drop_ambient, format_url, without_ambient
 from pliers_db.config.ambient import CREDENTIALS, STEERING
 from pliers_db.db import Connection, Database, connect
+from pliers_db.postgres import Server
 from tests.fix_cli import Cli
 from tests.fix_settings import Sandbox
+from tests.fix_tcp import tcp_target
 
 MISLEADING = {
     "PGHOST": "192.0.2.1",
@@ -49,6 +51,12 @@ def test_a_connection_is_the_same_whatever_the_shell_says(target: Target, monkey
         assert facts(conn) == plain
     with Database(target) as database, database.connection() as conn:
         assert facts(conn) == plain
+
+
+def test_pgsslmode_does_not_decide_about_tls(password_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGSSLMODE", "require")  # the embedded server has no TLS
+    with connect(tcp_target(password_server)) as conn:
+        assert conn.execute("select 1").fetchone() == (1,)
 
 
 def test_without_our_explicit_values_the_shell_would_win(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,6 +180,14 @@ def test_production_over_a_socket_needs_no_tls(sandbox: Sandbox) -> None:
     assert target.sslmode is None
 
 
+def test_an_address_in_place_of_a_host_is_no_socket(sandbox: Sandbox) -> None:
+    sandbox.environ |= {"PLIERS_ENV": "production", "DATABASE_URL": "postgresql://app@/shop?hostaddr=192.0.2.1"}
+    target = sandbox.load().target
+    assert target
+    assert target.sslmode == "verify-full"
+    assert str(target) == "app@192.0.2.1:5432/shop"
+
+
 def test_the_trusted_certificates_are_a_file_that_is_there(sandbox: Sandbox) -> None:
     """The OpenSSL in psycopg's wheel looks for the system's certificates where no system has them."""
     sandbox.environ |= {"PLIERS_ENV": "production", "DATABASE_URL": "postgresql://app@db/shop"}

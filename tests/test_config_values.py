@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pliers_db.config import Secret
+from pliers_db.config import Secret, load_settings
 from pliers_db.config.pool import POOL_DEFAULTS
-from pliers_db.errors import BadSetting
+from pliers_db.errors import BadSetting, NoProject
 from tests.fix_settings import Sandbox
 
 BAD_VALUES = {
@@ -196,6 +196,17 @@ def test_the_search_ends_at_the_repository(sandbox: Sandbox) -> None:
     assert Sandbox(inner / "src").load().project.root == inner
     (inner / ".git").rmdir()
     assert Sandbox(inner / "src").load().project.name == "outer"
+
+
+def test_a_folder_that_is_gone_is_named(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = sandbox.root / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(NoProject) as caught:
+        load_settings(environ={})
+    assert caught.value.exit_code == 2
+    monkeypatch.undo()
 
 
 def test_a_package_inside_the_repository_belongs_to_the_projects_settings(sandbox: Sandbox) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from pliers_db.config import Environment, Target
 from pliers_db.db import connect, read_stamp, write_stamp
-from tests.fix_cli import Cli
+from tests.fix_cli import Cli, url_of
 
 DEV, TEST, STAGING, PRODUCTION = Environment
 
@@ -35,7 +35,7 @@ def test_a_database_is_said_to_be_what_it_is(cli: Cli, target: Target) -> None:
     assert done.err.startswith("Target: postgres@local socket/")
     shown = cli("env", "show")
     assert shown.out.splitlines() == [
-        "run:       test (PLIERS_ENV (process environment))",
+        "run:       test, by PLIERS_ENV (process environment)",
         f"database:  {target}",
         "stamp:     test",
         "protected: no",
@@ -146,3 +146,11 @@ def test_a_person_at_a_terminal_is_asked_for_the_name(typed: str, code: int, cli
     assert "Target: postgres@" in said
     assert stamped(target) == ("test" if code == 0 else "production")
     assert ("is test" in out) is (code == 0)
+
+
+def test_a_command_goes_past_the_pooler(cli: Cli, target: Target) -> None:
+    """Locks and stamps need a session; a pooler that hands out transactions has none."""
+    env = {"DATABASE_URL": f"postgresql://app@127.0.0.1:1/{target.dbname}", "DIRECT_DATABASE_URL": url_of(target)}
+    shown = cli("env", "show", "--json", env=env)
+    assert shown.code == 0, shown.err
+    assert shown.json["database"] == str(target)

@@ -23,13 +23,18 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback o
 
 
 def resolve(env: str | None = None, database_url: str | None = None) -> Settings:
-    """The settings, with a target: without a URL the embedded server is started."""
+    """The settings, with a target: without a URL the embedded server is started.
+
+    Commands need sessions (locks, snapshots, settings), so they go past a pooler if DIRECT_DATABASE_URL says how.
+    """
     from pliers_db.config import drop_ambient, load_settings
     from pliers_db.log import configure_logging
 
     configure_logging()
     drop_ambient(os.environ)
     settings = load_settings(env=env, database_url=database_url)
+    if settings.direct is not None:
+        settings = settings.with_target(settings.direct)
     if settings.target is None:
         from pliers_db.postgres import ensure_embedded
 

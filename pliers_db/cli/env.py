@@ -52,7 +52,7 @@ def show(
             }
         )
         return
-    emit(f"run:       {settings.environment} ({settings.sources.get('PLIERS_ENV')})")
+    emit(f"run:       {settings.environment}, by {settings.sources.get('PLIERS_ENV')}")
     emit(f"database:  {settings.target}")
     if stamp is None:
         emit(f"stamp:     none{', but it has tables' if tables else '; it is empty'}")

@@ -73,9 +73,9 @@ def check_settings(
     """Check the settings of a run; the parameters are those of `load_settings`. Raises nothing that it can report."""
     environ = os.environ if environ is None else environ
     try:
-        project = find_project(start or Path.cwd())
+        project = find_project(start)
         environment, _ = find_environment(env, environ, project.root)
-        layers = read_layers(database_url, environ, project.root, environment)
+        layers = read_layers(database_url, environ, project.root, environment, start)
     except InputError as error:
         return Report(None, (_error(error),))
     found = [
@@ -132,8 +132,10 @@ def _files(project: Project, environment: Environment) -> Iterator[Finding]:
     for file in sorted(project.root.glob(".env*")):
         if file.name in (".env.example", ".env.sample", ".env.template"):
             continue
-        if file.is_dir() and file.name in known:
-            yield Finding(Level.WARNING, f"{file.name} is a folder", "Only a file is read.", f"rmdir {file.name}")
+        if file.name in known and not file.is_file():
+            yield Finding(
+                Level.WARNING, f"{file.name} is not read", "It is no file, but a folder, a pipe or a dead link."
+            )
         elif file.name not in known:
             yield from _misnamed(file)
         elif file.name in read:

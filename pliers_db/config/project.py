@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from pliers_db.errors import BadSetting
+from pliers_db.errors import BadSetting, NoProject
 
 FILE = "pliers-db.toml"
 FOLDERS = ("migrations", "seeds", "backups", "data")
@@ -51,14 +51,16 @@ class Project:
         return f"[{name}]" if own else f"[tool.pliers-db.{name}]"
 
 
-def find_project(start: Path) -> Project:
+def find_project(start: Path | None = None) -> Project:
     """Find the project that ``start`` belongs to: the nearest folder at or above it that has our settings,
     else the nearest with a ``migrations`` folder, a pyproject.toml or a .git, else ``start`` itself.
     The search ends at the first folder with a .git: what lies above is another project.
 
+    :param start: default: the current folder.
     :raises BadSetting: the settings file cannot be read or used.
+    :raises NoProject: the current folder is gone.
     """
-    start = start.resolve()
+    start = (start or current_folder()).resolve()
     folders = _up_to_repository(start)
     for folder in folders:
         for name in (FILE, "pyproject.toml"):
@@ -69,6 +71,19 @@ def find_project(start: Path) -> Project:
         if any((folder / mark).exists() for mark in ("migrations", "pyproject.toml", ".git")):
             return _project(folder, None, {})
     return _project(start, None, {})
+
+
+def current_folder() -> Path:
+    """The folder of this process.
+
+    :raises NoProject: it has been removed.
+    """
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise NoProject(
+            "The current folder is gone", why="It was removed or moved.", fix="cd to the project."
+        ) from None
 
 
 def _up_to_repository(start: Path) -> list[Path]:

@@ -72,9 +72,9 @@ def load_settings(
     :raises InputError: anything that cannot be used, with the setting's name and source.
     """
     environ = os.environ if environ is None else environ
-    project = find_project(start or Path.cwd())
+    project = find_project(start)
     environment, source = find_environment(env, environ, project.root)
-    layers = read_layers(database_url, environ, project.root, environment)
+    layers = read_layers(database_url, environ, project.root, environment, start)
     sources = {"PLIERS_ENV": source}
     pool = read_pool(layers, environment, sources)
     target, direct = read_targets(layers, environ, environment, sources)

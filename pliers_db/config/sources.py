@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pliers_db.config.environment import Environment, parse_environment
+from pliers_db.config.project import current_folder
 from pliers_db.config.variables import VARIABLES
 from pliers_db.errors import BadSetting, TwoSources
 
@@ -116,14 +117,18 @@ def file_names(environment: Environment) -> list[str]:
     return names
 
 
-def read_layers(flag: str | None, environ: Mapping[str, str], root: Path, environment: Environment) -> list[Layer]:
+def read_layers(
+    flag: str | None, environ: Mapping[str, str], root: Path, environment: Environment, folder: Path | None = None
+) -> list[Layer]:
     """Every source, highest first. ``.env`` files are read from the project's root and never put into ``os.environ``.
 
     :param flag: the value of ``--database-url``.
+    :param folder: what a relative path in the process environment is relative to; default: the current folder.
     """
-    layers = [Layer(PROCESS, environ, Path.cwd())]
+    folder = folder or current_folder()
+    layers = [Layer(PROCESS, environ, folder)]
     if flag is not None:
-        layers.insert(0, Layer(FLAG, {"DATABASE_URL": flag}, Path.cwd()))
+        layers.insert(0, Layer(FLAG, {"DATABASE_URL": flag}, folder))
     files = [root / name for name in file_names(environment)]
     return layers + [read_env_file(file) for file in files if file.is_file()]
 

@@ -75,6 +75,8 @@ class Target:
     @property
     def local(self) -> bool:
         """Whether every host is a Unix socket: no network, no TLS."""
+        if self.params.get("hostaddr"):
+            return False
         return all(not host or host.startswith("/") for host in (self.host or "").split(","))
 
     def with_database(self, dbname: str) -> Target:
@@ -124,7 +126,7 @@ class Target:
 
     def __str__(self) -> str:
         """``user@host:port/dbname``, as messages show it; never the password."""
-        hosts, ports = (self.host or "").split(","), (self.port or "").split(",")
+        hosts, ports = (self.host or self.params.get("hostaddr") or "").split(","), (self.port or "").split(",")
         ports += ports[:1] * (len(hosts) - len(ports))
         places = [
             "local socket" if not host or host.startswith("/") else f"{host}:{port}" if port else host
