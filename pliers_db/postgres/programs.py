@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -20,13 +21,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from pliers_db.config import Target
 from pliers_db.config.ambient import without_ambient
 from pliers_db.errors import ProgramFailed, ProgramTimeout
 from pliers_db.log import redact
 from pliers_db.postgres._lifeline import lifeline
+from pliers_db.postgres.account import Account
 from pliers_db.postgres.binaries import Binaries
 
 PIPE = subprocess.PIPE
@@ -204,6 +206,7 @@ def start_program(
     stdin: IO[bytes] | int | bytes = DEVNULL,
     stdout: IO[bytes] | int = DEVNULL,
     environ: Mapping[str, str] | None = None,
+    account: Account | None = None,
     timeout: float | None = None,
     on_line: Callable[[str], None] | None = None,
 ) -> Iterator[Program]:
@@ -217,6 +220,7 @@ def start_program(
     :param stdin: `PIPE` to write to ``program.stdin``, bytes, or a file; default: nothing.
     :param stdout: `PIPE` to read ``program.stdout``, or a file; default: thrown away.
     :param environ: further variables of its environment.
+    :param account: run it as this account, in the root folder; default: as us, where we are.
     :param timeout: seconds after which it is stopped; `Program.wait` then raises.
     :param on_line: called with each line of its stderr, from another thread, without secrets.
     :raises BinariesMissing: there is no such program here.
@@ -233,6 +237,7 @@ def start_program(
             env={**program_environment(target, settings, application_name), **(environ or {})},
             stdin=stdin,
             stdout=stdout,
+            account=account,
         )
         program = Program(name, process, on_line, timeout)
         try:
@@ -247,7 +252,12 @@ def start_program(
 
 
 def _popen(
-    command: list[str | Path], *, env: Mapping[str, str], stdin: IO[bytes] | int, stdout: IO[bytes] | int
+    command: list[str | Path],
+    *,
+    env: Mapping[str, str],
+    stdin: IO[bytes] | int,
+    stdout: IO[bytes] | int,
+    account: Account | None,
 ) -> subprocess.Popen[bytes]:
     with warnings.catch_warnings():
         # Python 3.12 warns of any fork with threads about; what runs between fork and exec here is two system calls.
@@ -261,6 +271,7 @@ def _popen(
             # No terminal: no Ctrl-C besides ours, no question for a password.
             start_new_session=True,
             preexec_fn=lifeline(),  # noqa: PLW1509 - see there
+            **(account.popen() | {"cwd": "/"} if account is not None else {}),
         )
 
 
@@ -275,6 +286,7 @@ def run_program(
     stdin: IO[bytes] | int | bytes = DEVNULL,
     stdout: IO[bytes] | int = DEVNULL,
     environ: Mapping[str, str] | None = None,
+    account: Account | None = None,
     timeout: float | None = None,
     on_line: Callable[[str], None] | None = None,
     tick: Callable[[], None] | None = None,
@@ -293,6 +305,7 @@ def run_program(
         stdin=stdin,
         stdout=stdout,
         environ=environ,
+        account=account,
         timeout=timeout,
         on_line=on_line,
     ) as program:
@@ -316,6 +329,21 @@ def read_program(
         text = program.stdout.read()
         program.wait().check()
     return text.decode("utf-8", errors="surrogateescape")
+
+
+def exec_program(binaries: Binaries, name: str, arguments: Sequence[str | Path], *, target: Target) -> NoReturn:
+    """Become a program: an interactive psql has the terminal, its signals and our exit to itself.
+
+    :raises BinariesMissing: there is no such program here.
+    """
+    program = binaries.program(name)
+    environment = program_environment(target)
+    del environment["LC_ALL"]  # a person reads its messages
+    if "LC_ALL" in os.environ:
+        environment["LC_ALL"] = os.environ["LC_ALL"]
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os.execve(program, [str(program), *map(str, arguments)], environment)
 
 
 def program_environment(
