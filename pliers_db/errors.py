@@ -151,6 +151,24 @@ class CircuitOpen(ServerError):
     code = "db.circuit-open"
 
 
+class PoolClosing(ServerError):
+    """The pool is shutting down."""
+
+    code = "db.pool-closing"
+
+
+class DeadlinePassed(ServerError):
+    """The server did not answer in time."""
+
+    code = "db.deadline"
+
+
+class TransactionAborted(RolledBackError):
+    """The transaction had failed before its end."""
+
+    code = "db.transaction-aborted"
+
+
 class ProtectedDatabase(RefusedError):
     """The database is stamped as a protected environment."""
 

@@ -203,9 +203,9 @@ def test_ctrl_c_during_the_clean_up_does_not_cost_a_slot(database: Database, mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(supply, "wipe", interrupted)
+        patch.setattr(supply, "send_wipe", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            lend(database, lambda _: None)
+            lend(database, lambda conn: conn.execute("listen news"))
     done = threading.Event()
     threading.Thread(target=lambda: (value(database, "select 1"), done.set())).start()
     assert done.wait(5)

@@ -25,6 +25,12 @@ class PoolSettings:
     statement_timeout: float = 0.0
     """0 means no limit."""
     max_lifetime: float = 3600.0
+    max_waiting: int = 0
+    """How many may wait for a connection before the next is refused at once; 0: any number."""
+    held_warning: float = 60.0
+    """A connection that is out for longer is reported with the place that borrowed it; 0: never."""
+    slow_query: float = 1.0
+    """A statement that takes longer is logged as a warning; 0: never."""
 
 
 POOL_DEFAULTS: Mapping[Environment, PoolSettings] = MappingProxyType(
@@ -37,13 +43,15 @@ POOL_DEFAULTS: Mapping[Environment, PoolSettings] = MappingProxyType(
 )
 
 # variable -> field, least value
-_COUNTS = {"DB_POOL_MIN": ("min_size", 0), "DB_POOL_MAX": ("max_size", 1)}
+_COUNTS = {"DB_POOL_MIN": ("min_size", 0), "DB_POOL_MAX": ("max_size", 1), "DB_POOL_MAX_WAITING": ("max_waiting", 0)}
 _TIMES = {
     "DB_POOL_TIMEOUT": ("checkout_timeout", 0.001),
     "DB_CONNECT_TIMEOUT": ("connect_timeout", 1.0),
     "DB_IDLE_TIMEOUT": ("idle_timeout", 1.0),
     "DB_MAX_LIFETIME": ("max_lifetime", 1.0),
     "DB_STATEMENT_TIMEOUT": ("statement_timeout", 0.0),
+    "DB_HELD_WARNING": ("held_warning", 0.0),
+    "DB_SLOW_QUERY": ("slow_query", 0.0),
 }
 POOL_FIELDS: Mapping[str, str] = {name: field for name, (field, _) in {**_COUNTS, **_TIMES}.items()}
 """The field of `PoolSettings` that a variable sets."""

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+from weakref import WeakSet
 
+import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from pliers_db.config import PoolSettings, Target
 from pliers_db.db.connect import Connection
+from pliers_db.db.histogram import Histogram
+from pliers_db.db.leaks import Loan, LoanBook
+from pliers_db.db.stats import Borrower, PoolStats
 from pliers_db.db.supply import PooledConnection, Supply
-from pliers_db.errors import ConnectFailed, PoolExhausted
+from pliers_db.db.watchdog import WATCHDOG
+from pliers_db.errors import ConnectFailed, DeadlinePassed, PoolClosing, PoolExhausted, TransactionAborted
+from pliers_db.units import format_duration
+
+log = logging.getLogger("pliers_db.pool")
 
 
 class Database:
-    """A lazily opened, bounded pool of connections to one database.
+    """A lazily opened, bounded pool of connections to one database. Threads may share it.
 
     Everything that speaks SQL borrows from here::
 
@@ -43,57 +54,191 @@ class Database:
         self._one_shot = one_shot
         self._supply: Supply | None = None
         self._lock = threading.Lock()
+        self._draining = False
+        self._reset_figures()
+        _databases.add(self)
 
-    @contextmanager
-    def connection(self, *, autocommit: bool = False) -> Iterator[Connection]:
-        """Borrow a connection; it goes back clean, whatever was done to it.
+    def _reset_figures(self) -> None:
+        self._book = LoanBook(self._dropped)
+        self._wait, self._use = Histogram(), Histogram()
+        self._refused = self._lost = self._held = self._cut = 0
+        self._before: dict[str, int] = {}
+
+    # ── borrowing ───────────────────────────────────────────────────────────────────────────────────────────
+    def connection(
+        self, *, autocommit: bool = False, timeout: float | None = None, deadline: float | None = None
+    ) -> Checkout:
+        """Borrow a connection for a ``with`` block; it goes back clean, whatever was done to it.
 
         Without ``autocommit`` the block is one transaction: committed at its end, rolled back on any error.
 
+        :param timeout: seconds to wait for a free connection; default: the pool's checkout timeout.
+        :param deadline: seconds after which a server that does not answer is cut off.
         :raises ConnectFailed: at once, with the real cause.
-        :raises PoolExhausted: all connections stayed in use for the checkout timeout.
+        :raises PoolExhausted: all connections stayed in use, or too many borrowers wait already.
+        :raises DeadlinePassed: the server did not answer by the deadline.
         """
-        supply = self._opened()
-        conn = self._borrow(supply)
-        try:
-            if autocommit:
-                yield conn
-            else:
-                with conn.transaction():
-                    yield conn
-        finally:
-            _give_back(supply, conn)
+        return Checkout(self, autocommit, timeout, deadline)
 
-    def _borrow(self, supply: Supply) -> PooledConnection:
+    def borrow(
+        self, *, timeout: float | None = None, deadline: float | None = None, depth: int = 2
+    ) -> PooledConnection:
+        """Borrow a connection (in autocommit) where no ``with`` fits; every one must come back by `give_back`.
+
+        :param depth: how many callers up the borrower stands that a leak is reported with.
+        """
+        if self._draining:
+            raise PoolClosing(f"The pool of {self.target} is closing", fix="Nothing may borrow after drain().")
+        supply = self._supply or self._opened()
+        began = time.monotonic()
+        limit = self.limits.checkout_timeout if timeout is None else timeout
         try:
-            return supply.getconn()
+            conn = supply.take(began, limit)
         except ConnectFailed as error:
+            self._refused += 1
             raise error.again() from None
-        except TooManyRequests:
-            why = f"{supply.max_waiting} others are already waiting for one."
-        except PoolTimeout:
-            why = f"All {self.limits.max_size} connections stayed in use for {self.limits.checkout_timeout:g} s."
-        except PoolClosed:
+        except (PoolTimeout, TooManyRequests, PoolClosed) as error:
+            self._refused += 1
+            raise self._exhausted(error, limit) from None
+        now = time.monotonic()
+        self._wait.record(now - began)
+        conn.cut_at = 0.0 if deadline is None else began + deadline
+        self._book.open(conn, now, depth)
+        if WATCHDOG.asleep:
+            WATCHDOG.wake()
+        return conn
+
+    def give_back(self, conn: PooledConnection) -> None:
+        """Return a borrowed connection; it is cleaned, or dropped if it cannot be."""
+        now = time.monotonic()
+        since = self._book.close(conn)
+        if since:
+            self._use.record(now - since)
+        supply = conn._pool
+        if not isinstance(supply, Supply):
+            return
+        try:
+            supply.put(conn, now)
+        except BaseException:
+            # Ctrl-C in the middle of the clean-up: the connection is lost, its slot must not be.
+            if conn._pool is not None:
+                supply.discard(conn)
+            raise
+
+    def _exhausted(self, error: Exception, waited: float) -> PoolExhausted:
+        if isinstance(error, TooManyRequests):
+            why = f"{self.limits.max_waiting} others are already waiting for a connection."
+        elif isinstance(error, PoolClosed):
             why = "The pool was closed meanwhile."
-        raise PoolExhausted(
+        else:
+            why = f"All {self.limits.max_size} connections stayed in use for {waited:g} s."
+        oldest = self._book.loans()[:3]
+        now = time.monotonic()
+        held = "".join(f"\nheld for {format_duration(now - loan.since)} by {loan.site}" for loan in oldest)
+        return PoolExhausted(
             f"No free connection to {self.target}",
-            why=why,
+            why=why + held,
             fix="Raise DB_POOL_MAX, or look for work that keeps connections too long.",
         )
 
     def _opened(self) -> Supply:
-        supply = self._supply
-        if supply is not None:
-            return supply
         with self._lock:
             if self._supply is None:
-                self._supply = Supply(self.target, self.limits, self.application_name, one_shot=self._one_shot)
+                self._supply = Supply(
+                    self.target,
+                    self.limits,
+                    self.application_name,
+                    one_shot=self._one_shot,
+                    on_open=self._book.register,
+                )
+                WATCHDOG.watch(self)
             return self._supply
 
+    # ── what the watchdog does ──────────────────────────────────────────────────────────────────────────────
+    def tick(self, now: float) -> bool:
+        """Look at what is lent out: cut hung connections, report those that are kept too long."""
+        out = self._book.out()
+        for conn, since in out:
+            if conn.overdue(now, self.limits.statement_timeout):
+                site = self._site(conn)
+                if conn.cut():
+                    self._cut += 1
+                    log.warning("the server did not answer: cut the connection borrowed by %s", site)
+            if self.limits.held_warning and since + self.limits.held_warning < now and conn.reported < since:
+                conn.reported = now
+                self._held += 1
+                age = format_duration(now - since)
+                log.warning("a connection has been out for %s, borrowed by %s", age, self._site(conn))
+        return bool(out)
+
+    def _site(self, conn: PooledConnection) -> str:
+        loan = self._book.loan(conn)
+        return loan.site if loan else "unknown"
+
+    def _dropped(self, loan: Loan) -> None:
+        """A lent connection was garbage-collected. Here, in the collector, nothing may take a lock."""
+        WATCHDOG.soon(lambda: self._reclaim(loan))
+
+    def _reclaim(self, loan: Loan) -> None:
+        self._lost += 1
+        age = format_duration(time.monotonic() - loan.since)
+        log.warning("a connection was dropped without being returned; borrowed %s ago by %s", age, loan.site)
+        if self._supply is not None:
+            self._supply.forget()
+
+    # ── figures ─────────────────────────────────────────────────────────────────────────────────────────────
+    def stats(self) -> PoolStats:
+        """What the pool has done so far, and what it is doing."""
+        supply = self._supply
+        found: dict[str, Any] = supply.get_stats() if supply else {}
+        loans, now = self._book.loans(), time.monotonic()
+        wait, use = self._wait.summary(), self._use.summary()
+        return PoolStats(
+            min_size=self.limits.min_size,
+            max_size=self.limits.max_size,
+            size=found.get("pool_size", 0),
+            idle=found.get("pool_available", 0),
+            lent=len(loans),
+            waiting=found.get("requests_waiting", 0),
+            borrowed=wait.count,
+            refused=self._refused,
+            connected=supply.connected if supply else 0,
+            connect_failures=supply.failed if supply else 0,
+            hung_up=supply.hung_up if supply else 0,
+            unclean=supply.unclean if supply else 0,
+            dropped=self._lost,
+            held_too_long=self._held,
+            cut=self._cut,
+            wait=wait,
+            use=use,
+            borrowers=tuple(Borrower(loan.site, now - loan.since, loan.thread) for loan in loans),
+        )
+
+    # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────
+    def drain(self, timeout: float = 10.0) -> int:
+        """Shut down in good order: lend nothing more, wait for what is out, cut what does not come back.
+
+        :param timeout: seconds to wait for the borrowers.
+        :returns: how many connections had to be cut; each is logged with its borrower.
+        """
+        self._draining = True
+        deadline = time.monotonic() + timeout
+        while self._book and time.monotonic() < deadline:
+            time.sleep(0.01)
+        late = 0
+        for conn, _ in self._book.out():
+            site = self._site(conn)
+            if conn.cut():
+                late += 1
+                log.warning("shutting down: cut the connection borrowed by %s", site)
+        self.close()
+        return late
+
     def close(self) -> None:
-        """Close every connection; borrowing again opens anew."""
+        """Close every connection; borrowing again opens anew (unless `drain` was called)."""
         with self._lock:
             supply, self._supply = self._supply, None
+        WATCHDOG.unwatch(self)
         if supply is not None:
             supply.close()
 
@@ -105,13 +250,80 @@ class Database:
     ) -> None:
         self.close()
 
+    def _after_fork(self) -> None:
+        """In a forked child: the connections belong to the parent. Keep them untouched, open our own."""
+        if self._supply is not None:
+            _parents.append(self._supply)
+        self._supply, self._lock = None, threading.Lock()
+        self._reset_figures()
 
-def _give_back(supply: Supply, conn: PooledConnection) -> None:
-    try:
-        supply.putconn(conn)
-    except BaseException:
-        # Ctrl-C in the middle of the clean-up: the connection is lost, its slot must not be.
-        if conn._pool is not None:
-            conn.close()
-            supply.putconn(conn)
-        raise
+
+class Checkout:
+    """One loan as a ``with`` block; made by `Database.connection`."""
+
+    __slots__ = ("_autocommit", "_conn", "_database", "_deadline", "_timeout", "_transaction")
+
+    def __init__(self, database: Database, autocommit: bool, timeout: float | None, deadline: float | None) -> None:
+        self._database = database
+        self._autocommit = autocommit
+        self._timeout = timeout
+        self._deadline = deadline
+        self._conn: PooledConnection | None = None
+        self._transaction: psycopg.Transaction | None = None
+
+    def __enter__(self) -> Connection:
+        self._conn = conn = self._database.borrow(timeout=self._timeout, deadline=self._deadline, depth=3)
+        if not self._autocommit:
+            self._transaction = transaction = psycopg.Transaction(conn)
+            try:
+                transaction.__enter__()
+            except BaseException:
+                self._database.give_back(conn)
+                raise
+        return conn
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        conn, transaction = self._conn, self._transaction
+        assert conn is not None
+        self._conn = None
+        try:
+            if transaction is not None:
+                swallowed = error is None and conn.pgconn.transaction_status == TransactionStatus.INERROR
+                done = transaction.__exit__(kind, error, trace)
+                if swallowed:
+                    raise TransactionAborted(
+                        "The block ended well, but its transaction had failed: nothing was committed",
+                        why="An error of the server was caught inside the block.",
+                        fix="Catch it around the block, or put the risky part into: with conn.transaction():",
+                    )
+                return done
+            return None
+        except psycopg.OperationalError as lost:
+            if conn.cut_after:
+                raise self._late(conn) from lost
+            raise
+        finally:
+            self._database.give_back(conn)
+            if conn.cut_after and isinstance(error, psycopg.OperationalError):
+                raise self._late(conn) from error
+
+    def _late(self, conn: PooledConnection) -> DeadlinePassed:
+        return DeadlinePassed(
+            f"No answer from {self._database.target} for {format_duration(conn.cut_after)}; the connection was cut",
+            why="The deadline passed. The statement may have been carried out.",
+            fix="Check the server; raise the deadline if the statement is expected to take longer.",
+        )
+
+
+_databases: WeakSet[Database] = WeakSet()
+_parents: list[Supply] = []
+
+
+def _after_fork() -> None:
+    for database in list(_databases):
+        database._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,20 +1,27 @@
-"""What a borrower can leave behind in a session, and how it is wiped away."""
+"""How a session is brought back to the state it was opened in."""
 
 from __future__ import annotations
 
+import select
+import time
 from operator import attrgetter
 from typing import Any, LiteralString
 
 import psycopg
 from psycopg import postgres
+from psycopg.abc import Dumper, Loader
 from psycopg.adapt import AdaptersMap
-from psycopg.pq import TransactionStatus
+from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.types import TypeInfo, TypesRegistry
 
-# What DISCARD ALL does, as one round trip that may run in the implicit transaction of several statements.
-WIPE: LiteralString = (
+from pliers_db.db.footprint import Footprint
+
+# What DISCARD ALL does except "deallocate all", in one message that may run as one implicit transaction.
+_WIPE: LiteralString = (
     "reset session authorization; reset role; reset all; close all; unlisten *; discard temp; discard sequences; "
-    "deallocate all; select pg_advisory_unlock_all()"
+    "select pg_advisory_unlock_all()"
 )
+_WIPE_ALL: LiteralString = f"{_WIPE}; deallocate all"
 
 _ATTRIBUTES = (
     "_autocommit",
@@ -24,46 +31,120 @@ _ATTRIBUTES = (
     "row_factory",
     "cursor_factory",
     "server_cursor_factory",
-    "prepare_threshold",
-    "prepared_max",
     "_num_transactions",
     "_tpc",
     "_pipeline",
+    "_prepared.prepare_threshold",
+    "_prepared.prepared_max",
 )
 _look = attrgetter(*_ATTRIBUTES)
+
+AnyConnection = psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
+
+
+class _Types(TypesRegistry):
+    """A registry that remembers whether something was added."""
+
+    changed = False
+
+    def add(self, info: TypeInfo) -> None:
+        self.changed = True
+        super().add(info)
+
+
+class _Adapters(AdaptersMap):
+    """Adapters that remember whether they were changed: a copy for every borrower would cost a tenth of a checkout."""
+
+    changed = False
+
+    def __init__(self, template: AdaptersMap) -> None:
+        super().__init__(template)
+        self.types = _Types(template.types)
+
+    def register_dumper(self, cls: type | str | None, dumper: type[Dumper]) -> None:
+        self.changed = True
+        super().register_dumper(cls, dumper)
+
+    def register_loader(self, oid: int | str, loader: type[Loader]) -> None:
+        self.changed = True
+        super().register_loader(oid, loader)
 
 
 class Baseline:
     """The Python side of a connection as it was opened."""
 
-    __slots__ = ("_adapters", "_values")
+    __slots__ = ("_adapters", "_lent", "_values")
 
-    def __init__(self, conn: psycopg.Connection[Any]) -> None:
+    def __init__(self, conn: AnyConnection) -> None:
         self._values = _look(conn)
         self._adapters = AdaptersMap(conn._adapters or postgres.adapters)
+        conn._adapters = self._lent = _Adapters(self._adapters)
 
-    def restore(self, conn: psycopg.Connection[Any]) -> None:
+    def restore(self, conn: AnyConnection) -> None:
         """Undo what a borrower changed on the object: autocommit, factories, adapters, handlers."""
         if _look(conn) != self._values:
             for name, value in zip(_ATTRIBUTES, self._values, strict=True):
-                setattr(conn, name, value)
+                owner, _, attribute = name.rpartition(".")
+                setattr(conn._prepared if owner else conn, attribute, value)
             conn._begin_statement = b""
-        conn._notice_handlers.clear()
-        conn._notify_handlers.clear()
-        conn._adapters = AdaptersMap(self._adapters)
+        if conn._notice_handlers:
+            conn._notice_handlers.clear()
+        if conn._notify_handlers:
+            conn._notify_handlers.clear()
+        lent = self._lent
+        if conn._adapters is not lent or lent.changed or lent.types.changed:  # type: ignore[attr-defined]
+            conn._adapters = self._lent = _Adapters(self._adapters)
+        if conn._notifies_backlog:
+            conn._notifies_backlog.clear()
 
 
-def wipe(conn: psycopg.Connection[Any], baseline: Baseline) -> None:
-    """Bring a connection back to the state it was opened in.
+def send_wipe(conn: AnyConnection, footprint: Footprint) -> None:
+    """Send off what wipes the server's side, without waiting for the answer: that is for `finish_wipe`.
 
-    :raises psycopg.Error: it cannot be cleaned; close it.
+    The one who returns a connection does not pay a round trip, and the next borrower finds the answer there.
+
+    :raises psycopg.Error: the connection is gone.
     """
-    if conn.info.transaction_status != TransactionStatus.IDLE:
-        conn.rollback()
-    baseline.restore(conn)
-    conn.execute(WIPE, prepare=False)
-    # psycopg has not understood that its prepared statements are gone: it looks at the last command only.
-    conn._prepared.clear()
-    conn._prepared._to_flush.clear()
-    if conn._notifies_backlog:
-        conn._notifies_backlog.clear()
+    if footprint is Footprint.SESSION:
+        conn.pgconn.send_query(_WIPE_ALL.encode())
+        # psycopg notices a deallocation only in what it runs itself; left alone it would use statements that are gone.
+        conn._prepared.clear()
+        conn._prepared._to_flush.clear()
+    else:
+        conn.pgconn.send_query(_WIPE.encode())
+    conn.pgconn.flush()
+
+
+def finish_wipe(conn: AnyConnection, deadline: float) -> None:
+    """Wait until the wipe is done.
+
+    :param deadline: by ``time.monotonic``.
+    :raises psycopg.Error: it failed or took too long; the connection is to be dropped.
+    """
+    pgconn = conn.pgconn
+    pgconn.consume_input()
+    if pgconn.is_busy():
+        poll = select.poll()
+        poll.register(pgconn.socket, select.POLLIN)
+        while pgconn.is_busy():
+            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                raise psycopg.OperationalError("the clean-up of the session got no answer")
+            pgconn.flush()
+            pgconn.consume_input()
+    check_wipe(conn)
+
+
+def check_wipe(conn: AnyConnection) -> None:
+    """Read the answers to a wipe, which have all arrived.
+
+    :raises psycopg.Error: one of them is an error.
+    """
+    pgconn = conn.pgconn
+    failed = ""
+    while (result := pgconn.get_result()) is not None:
+        if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
+            failed = failed or result.get_error_message()
+    while pgconn.notifies():  # what the last borrower listened to is none of the next one's business
+        pass
+    if failed or pgconn.transaction_status != TransactionStatus.IDLE:
+        raise psycopg.OperationalError(failed or "the session is not idle after its clean-up")
