@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -22,9 +21,10 @@ from pliers_db.db.stats import Borrower, PoolStats
 from pliers_db.db.supply import PooledConnection, Supply
 from pliers_db.db.watchdog import WATCHDOG
 from pliers_db.errors import ConnectFailed, DeadlinePassed, PoolClosing, PoolExhausted, TransactionAborted
+from pliers_db.log import get_logger
 from pliers_db.units import format_duration
 
-log = logging.getLogger("pliers_db.pool")
+log = get_logger(__name__)
 
 
 class Database:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -22,8 +21,9 @@ from pliers_db.db.footprint import Footprint
 from pliers_db.db.lent import Lent
 from pliers_db.db.session import finish_wipe, send_wipe
 from pliers_db.errors import ConnectFailed
+from pliers_db.log import get_logger
 
-log = logging.getLogger("pliers_db.pool")
+log = get_logger(__name__)
 T = TypeVar("T")
 IDLE = TransactionStatus.IDLE
 

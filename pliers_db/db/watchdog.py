@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import queue
 import socket
@@ -13,7 +12,9 @@ from functools import partial
 from typing import Any, Protocol
 from weakref import WeakSet
 
-log = logging.getLogger("pliers_db.watchdog")
+from pliers_db.log import get_logger
+
+log = get_logger(__name__)
 
 TICK = 0.1
 """Seconds between two looks while anything is lent out: a deadline is kept to about this."""
