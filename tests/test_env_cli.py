@@ -119,15 +119,14 @@ def test_a_role_that_does_not_own_the_database_is_told(cli: Cli, target: Target)
             conn.execute(f"drop role reader_{target.dbname}")
 
 
-@pytest.mark.parametrize(("typed", "code"), [("{name}", 0), ("other", 4), ("", 4)])
-def test_a_person_at_a_terminal_is_asked_for_the_name(typed: str, code: int, cli: Cli, target: Target) -> None:
-    stamp(target, PRODUCTION)
+def at_a_terminal(cli: Cli, *words: str, typed: str, **env: str) -> tuple[int, str]:
+    """Run a command with a person at the keyboard, who types when asked for a name; gives exit code and output."""
     ours, theirs = pty.openpty()
     try:
         running = subprocess.Popen(
-            cli.command("env", "set", "test"),
+            cli.command(*words),
             cwd=cli.folder,
-            env=cli.environ(),
+            env=cli.environ(env),
             stdin=theirs,
             stderr=theirs,
             stdout=subprocess.PIPE,
@@ -135,17 +134,40 @@ def test_a_person_at_a_terminal_is_asked_for_the_name(typed: str, code: int, cli
         )
         os.close(theirs)
         said = ""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while "Type the database's name" not in said and time.monotonic() < deadline:
             said += os.read(ours, 1000).decode()
-        os.write(ours, (typed.format(name=target.dbname) + "\n").encode())
-        out, _ = running.communicate(timeout=30)
+        assert "Target: postgres@" in said
+        os.write(ours, f"{typed}\n".encode())
+        out, _ = running.communicate(timeout=60)
     finally:
         os.close(ours)
-    assert running.returncode == code
-    assert "Target: postgres@" in said
+    return running.returncode, out
+
+
+@pytest.mark.parametrize(("typed", "code"), [("{name}", 0), ("other", 4), ("", 4)])
+def test_a_person_at_a_terminal_is_asked_for_the_name(typed: str, code: int, cli: Cli, target: Target) -> None:
+    stamp(target, PRODUCTION)
+    ended, out = at_a_terminal(cli, "env", "set", "test", typed=typed.format(name=target.dbname))
+    assert ended == code
     assert stamped(target) == ("test" if code == 0 else "production")
     assert ("is test" in out) is (code == 0)
+
+
+def test_every_destructive_command_asks_in_the_same_way(cli: Cli, target: Target) -> None:
+    (cli.folder / "migrations" / "20260101000000_t.sql").write_text("create table t (a int);\n")
+    (cli.folder / "migrations" / "20260101000000_t.rollback.sql").write_text("drop table t;\n")
+    production = {"PLIERS_ENV": "production"}
+    assert cli("migrate", "up", env=production).code == 0
+    assert stamped(target) == "production"
+    refused = cli("migrate", "down", env=production)
+    assert refused.code == 4
+    assert f"--confirm-db {target.dbname}" in refused.err
+    ended, out = at_a_terminal(cli, "migrate", "down", typed="other", **production)
+    assert ended == 4
+    ended, out = at_a_terminal(cli, "migrate", "down", typed=target.dbname, **production)
+    assert ended == 0
+    assert "Rolled back 1 migration" in out
 
 
 def test_a_command_goes_past_the_pooler(cli: Cli, target: Target) -> None:

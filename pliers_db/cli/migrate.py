@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pliers_db.cli.confirm import ConfirmOption, with_confirmation
 from pliers_db.cli.console import Console, emit, emit_json, emit_table
 from pliers_db.cli.context import (
     DebugOption,
@@ -36,12 +37,6 @@ LockTimeoutOption = Annotated[
 ]
 StatementTimeoutOption = Annotated[
     float, typer.Option("--statement-timeout", min=0, help="Seconds a statement may take; 0: for ever.")
-]
-ConfirmOption = Annotated[
-    str | None,
-    typer.Option(
-        "--confirm-db", help="The database's name, typed out: needed for a protected one.", show_default=False
-    ),
 ]
 
 
@@ -167,9 +162,9 @@ def down(
         (env, database_url, directory),
         quiet,
         json,
+        confirm_db,
         steps=steps,
         to=to,
-        confirm=confirm_db,
     )
 
 
@@ -194,9 +189,9 @@ def redo(
         (env, database_url, directory),
         quiet,
         json,
+        confirm_db,
         steps=steps,
         again=True,
-        confirm=confirm_db,
     )
 
 
@@ -206,6 +201,7 @@ def _down(
     where: tuple[str | None, str | None, Path | None],
     quiet: bool,
     json: bool,
+    confirm_db: str | None,
     **arguments: Any,
 ) -> None:
     from pliers_db import migrate
@@ -215,8 +211,17 @@ def _down(
     folder = migrate.read_folder(directory or settings.project.migrations)
     announce(console, settings)
     with open_database(settings, command) as database:
-        outcome = migrate.down(
-            database, folder, environment=settings.environment, options=options, reporter=console, **arguments
+        outcome = with_confirmation(
+            confirm_db,
+            lambda confirm: migrate.down(
+                database,
+                folder,
+                environment=settings.environment,
+                options=options,
+                reporter=console,
+                confirm=confirm,
+                **arguments,
+            ),
         )
     _report(outcome, settings, json)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from pliers_db.cli.confirm import ConfirmOption, with_confirmation
 from pliers_db.cli.console import Console, emit, emit_json
 from pliers_db.cli.context import DebugOption, EnvOption, JsonOption, QuietOption, UrlOption, announce, resolve
 from pliers_db.cli.group import COMMANDS
@@ -31,10 +32,6 @@ ToOption = Annotated[
     str | None, typer.Option("--to", help="Restore as this database instead of the configured one.", show_default=False)
 ]
 TerminateOption = Annotated[bool, typer.Option("--terminate", help="End the sessions of others at the database.")]
-ConfirmOption = Annotated[
-    str | None,
-    typer.Option("--confirm-db", help="The database's name, typed: for staging and production.", show_default=False),
-]
 
 
 @app.command(_DEFAULT)
@@ -71,15 +68,18 @@ def restore_from(
     console = Console(quiet=quiet)
     announce(console, settings)
     console.info(f"Restoring {material.name}")
-    done = restore(
-        target,
-        material,
-        repository,
-        environment=settings.environment,
-        wishes=Wishes(terminate=terminate, no_owner=no_owner, jobs=jobs),
-        pool=settings.pool,
-        confirm=confirm_db,
-        reporter=console,
+    done = with_confirmation(
+        confirm_db,
+        lambda confirm: restore(
+            target,
+            material,
+            repository,
+            environment=settings.environment,
+            wishes=Wishes(terminate=terminate, no_owner=no_owner, jobs=jobs),
+            pool=settings.pool,
+            confirm=confirm,
+            reporter=console,
+        ),
     )
     if json:
         emit_json(
@@ -121,10 +121,14 @@ def undo(
     from pliers_db.restore import undo
 
     settings = resolve(env, database_url)
-    assert settings.target is not None
+    target = settings.target
+    assert target is not None
     announce(Console(quiet=quiet), settings)
-    done = undo(
-        settings.target, environment=settings.environment, terminate=terminate, pool=settings.pool, confirm=confirm_db
+    done = with_confirmation(
+        confirm_db,
+        lambda confirm: undo(
+            target, environment=settings.environment, terminate=terminate, pool=settings.pool, confirm=confirm
+        ),
     )
     if json:
         emit_json({"database": done.database, "brought_back": done.brought_back.name, "kept_as": done.kept_as})
@@ -147,11 +151,15 @@ def clean(
     from pliers_db.restore import clean
 
     settings = resolve(env, database_url)
-    assert settings.target is not None
+    target = settings.target
+    assert target is not None
     console = Console(quiet=quiet)
     announce(console, settings)
-    gone = clean(
-        settings.target, environment=settings.environment, pool=settings.pool, confirm=confirm_db, reporter=console
+    gone = with_confirmation(
+        confirm_db,
+        lambda confirm: clean(
+            target, environment=settings.environment, pool=settings.pool, confirm=confirm, reporter=console
+        ),
     )
     if json:
         emit_json({"dropped": [{"name": each.name, "size_bytes": each.size} for each in gone]})
