@@ -86,5 +86,5 @@ def _pool_value(value: float | int) -> str:
     if isinstance(value, int):
         return str(value)
     if value == 0:
-        return "0 (no limit)"
+        return "0"
     return f"{value:g}s" if value >= 1 else f"{value * 1000:g}ms"
