@@ -145,6 +145,12 @@ class PoolExhausted(ServerError):
     code = "db.pool-exhausted"
 
 
+class PoolerInTheWay(InputError):
+    """A connection pooler stands before the server."""
+
+    code = "db.pooler"
+
+
 class CircuitOpen(ServerError):
     """Calls to the database are suspended: it did not answer the last ones."""
 

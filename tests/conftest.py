@@ -7,6 +7,7 @@ pytest_plugins = [
     "tests.fix_tcp",
     "tests.fix_proxy",
     "tests.fix_tls",
+    "tests.fix_pgbouncer",
     "tests.fix_settings",
     "tests.fix_migrate",
     "tests.fix_pliers",

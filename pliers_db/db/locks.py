@@ -12,6 +12,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from pliers_db.db.connect import Connection
+from pliers_db.db.pgbouncer import pooler_in_the_way
 from pliers_db.errors import LockedError
 
 _CLASS = 0x706C6965  # "plie": keeps our keys apart from those of applications
@@ -30,10 +31,17 @@ def try_advisory_lock(conn: Connection, name: LockName, *, shared: bool = False)
     """Take a session lock if it is free; never waits.
 
     A blocking ``pg_advisory_lock`` would hold a snapshot, and with it ``create index concurrently``, while it waits.
+
+    :raises PoolerInTheWay: the lock would stay behind in a session of the pooler.
     """
     function = "pg_try_advisory_lock_shared" if shared else "pg_try_advisory_lock"
-    row = conn.execute(f"select {function}(%s, %s)", [_CLASS, name.value]).fetchone()
-    return row is not None and bool(row[0])
+    row = conn.execute(
+        f"select case when pg_backend_pid() = %s then {function}(%s, %s) end",
+        [conn.info.backend_pid, _CLASS, name.value],
+    ).fetchone()
+    if row is None or row[0] is None:  # another process answers than the one that let us in
+        raise pooler_in_the_way("a lock")
+    return bool(row[0])
 
 
 def advisory_unlock(conn: Connection, name: LockName, *, shared: bool = False) -> bool:
