@@ -261,6 +261,12 @@ class TableUnreadable(ServerError):
     code = "catalog.unreadable"
 
 
+class BadSnapshot(InputError):
+    """A stored snapshot cannot be read."""
+
+    code = "catalog.bad-snapshot"
+
+
 # ── migrate ─────────────────────────────────────────────────────────────────────────────────────────────────
 class NoMigrations(InputError):
     """There are no migrations here."""

@@ -11,6 +11,7 @@ pytest_plugins = [
     "tests.fix_settings",
     "tests.fix_migrate",
     "tests.fix_pliers",
+    "tests.fix_catalog",
     "tests.fix_health",
     "tests.fix_backup",
 ]

@@ -1,0 +1,157 @@
+"""Reading what a database consists of."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import fields
+from fnmatch import fnmatchcase
+from functools import cache
+from operator import attrgetter
+from typing import Any, TypeVar, cast
+
+from psycopg.rows import dict_row
+
+from pliers_db.catalog.grants import read_grants
+from pliers_db.catalog.model import (
+    Column,
+    Constraint,
+    Entry,
+    Extension,
+    Index,
+    Object,
+    Policy,
+    Routine,
+    Schema,
+    Sequence,
+    Snapshot,
+    Table,
+    Trigger,
+    Type,
+)
+from pliers_db.catalog.session import pinned
+from pliers_db.db import Connection, load_queries
+
+Row = dict[str, Any]
+Made = TypeVar("Made")
+Placed = TypeVar("Placed", bound=Object)
+
+_ENTRY = ("kind", "path", "definition", "owner", "acl", "acl_default", "comment")
+
+
+def snapshot(conn: Connection, *, exclude: Collection[str] = ()) -> Snapshot:
+    """Read everything in the connected database but its rows, in one snapshot.
+
+    Left out is what belongs to PostgreSQL itself, to an extension, or to a session (temporary tables). Any role may
+    call it. In a transaction of the caller its snapshot counts; the session is afterwards as before.
+
+    :param exclude: patterns over the paths of objects to leave out as well (``*.yoyo_lock``, ``audit.*``); a table goes
+        with its sequences.
+    """
+    rows = _read(conn)
+    sequences = (row for row in rows["sequences"] if not _fits(row["table_path"] or "", exclude))
+    return Snapshot(
+        conn.info.server_version,
+        schemas=_sorted((_build(Schema, row) for row in rows["schemas"]), exclude),
+        extensions=_sorted((_build(Extension, row) for row in rows["extensions"]), exclude),
+        types=_sorted(_types(rows), exclude),
+        tables=_sorted(_tables(rows), exclude),
+        sequences=_sorted((_build(Sequence, row) for row in sequences), exclude),
+        routines=_sorted((_build(Routine, row) for row in rows["routines"]), exclude),
+        entries=_sorted((_build(Entry, row) for row in rows["entries"]), exclude),
+    )
+
+
+def _read(conn: Connection) -> dict[str, list[Row]]:
+    """The rows of every query, by its name; those of all rarer kinds together."""
+    queries = load_queries("pliers_db.catalog", "sql/snapshot.sql")
+    rarer = load_queries("pliers_db.catalog", "sql/entries.sql")
+    with pinned(conn), conn.pipeline():
+        cursors = {name: conn.cursor(row_factory=dict_row).execute(query) for name, query in queries.items()}
+        others = [conn.execute(query) for query in rarer.values()]
+        rows = {name: cursor.fetchall() for name, cursor in cursors.items()}
+        rows["entries"] = [dict(zip(_ENTRY, row, strict=True)) for cursor in others for row in cursor.fetchall()]
+    return rows
+
+
+def _tables(rows: dict[str, list[Row]]) -> Iterable[Table]:
+    columns = _by(Column, rows["columns"], "relation")
+    parts: dict[str, dict[int, list[Any]]] = {
+        "constraints": _by_name(Constraint, rows["constraints"], "relation"),
+        "indexes": _by_name(Index, rows["indexes"], "relation"),
+        "triggers": _by_name(Trigger, rows["triggers"], "relation"),
+        "rules": _by_name(Trigger, rows["rules"], "relation"),
+        "policies": _by_name(Policy, rows["policies"], "relation"),
+    }
+    for row in rows["tables"]:
+        oid = row["relation"]
+        yield _build(Table, row, columns=columns[oid], **{name: part[oid] for name, part in parts.items()})
+
+
+def _types(rows: dict[str, list[Row]]) -> Iterable[Type]:
+    attributes = _by(Column, rows["columns"], "relation")
+    constraints = _by_name(Constraint, rows["constraints"], "domain")
+    for row in rows["types"]:
+        yield _build(Type, row, attributes=attributes[row["relation"]], constraints=constraints[row["domain"]])
+
+
+def _by(kind: type[Made], rows: Iterable[Row], owner: str) -> dict[int, list[Made]]:
+    """Parts in the order of the rows, by the object they belong to."""
+    found: dict[int, list[Made]] = defaultdict(list)
+    for row in rows:
+        found[row[owner]].append(_build(kind, row))
+    return found
+
+
+def _by_name(kind: type[Made], rows: Iterable[Row], owner: str) -> dict[int, list[Made]]:
+    found = _by(kind, rows, owner)
+    for parts in found.values():
+        parts.sort(key=attrgetter("name"))
+    return found
+
+
+# ── one form ────────────────────────────────────────────────────────────────────────────────────────────────
+_EXPRESSIONS = {"definition", "default", "using", "check"}
+_VARCHAR = r"'(?:[^']|'')*'::character varying(?:\(\d+\))?"
+_VARCHAR_LIST = re.compile(rf"\(ARRAY\[({_VARCHAR}(?:, {_VARCHAR})*)\]\)::text\[\]")
+
+
+def _build(kind: type[Made], row: Row, **parts: Any) -> Made:
+    """Make an object of the columns that it has fields for, in the canonical form."""
+    given = row | parts
+    values = {}
+    for name in _fields_of(cast(Any, kind)):
+        if name not in given:
+            continue
+        value = given[name]
+        if isinstance(value, list):
+            value = tuple(value)
+        elif name in _EXPRESSIONS and value is not None:
+            value = _canonical(value)
+        values[name] = value
+    if "acl" in row:
+        values["grants"] = read_grants(row["acl"], row["acl_default"], row["owner"] or "")
+    return kind(**values)
+
+
+@cache
+def _fields_of(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
+
+
+def _canonical(expression: str) -> str:
+    """PostgreSQL writes ``varchar in ('a', 'b')`` one way, and what it reads back from a dump of that another way."""
+    if "::character varying" not in expression:
+        return expression
+    return _VARCHAR_LIST.sub(
+        lambda found: f"ARRAY[{re.sub(_VARCHAR, lambda one: f'({one[0]})::text', found[1])}]", expression
+    )
+
+
+def _fits(path: str, patterns: Collection[str]) -> bool:
+    return any(fnmatchcase(path, pattern) for pattern in patterns)
+
+
+def _sorted(objects: Iterable[Placed], exclude: Collection[str]) -> tuple[Placed, ...]:
+    return tuple(sorted((o for o in objects if not _fits(o.path, exclude)), key=lambda o: (o.path, o.kind)))
