@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -42,7 +42,7 @@ def _seed(
     Without a subcommand: the same as `run`.
     """
     if ctx.invoked_subcommand is None:
-        _run(env, database_url, update=update, dry_run=False, as_json=as_json, quiet=quiet)
+        _run(ctx, dry_run=False)
 
 
 @app.command()
@@ -56,15 +56,7 @@ def run(
     debug: DebugOption = False,
 ) -> None:
     """Add the rows that are missing, all or none; run again, it changes nothing."""
-    given = _given_before(ctx)
-    _run(
-        env or given("env"),
-        database_url or given("database_url"),
-        update=update or bool(given("update")),
-        dry_run=False,
-        as_json=as_json or bool(given("as_json")),
-        quiet=quiet or bool(given("quiet")),
-    )
+    _run(ctx, dry_run=False)
 
 
 @app.command()
@@ -77,35 +69,25 @@ def plan(
     debug: DebugOption = False,
 ) -> None:
     """Compare the seeds with the database and say what `run` would do; write nothing."""
-    given = _given_before(ctx)
-    _run(
-        env or given("env"),
-        database_url or given("database_url"),
-        update=False,
-        dry_run=True,
-        as_json=as_json or bool(given("as_json")),
-        quiet=quiet or bool(given("quiet")),
-    )
+    _run(ctx, dry_run=True)
 
 
-def _given_before(ctx: typer.Context):  # type: ignore[no-untyped-def]
-    """Options that stand before the subcommand hold for it too: ``seed --env test plan``."""
-    parent = ctx.parent.params if ctx.parent else {}
-    return parent.get
-
-
-def _run(env: str | None, database_url: str | None, *, update: bool, dry_run: bool, as_json: bool, quiet: bool) -> None:
+def _run(ctx: typer.Context, *, dry_run: bool) -> None:
     from pliers_db import seed
 
-    console = Console(quiet=quiet or as_json)
-    settings = resolve(env, database_url)
+    def given(name: str) -> Any:
+        """An option may stand before the subcommand, too: ``seed --env test plan``."""
+        return ctx.params.get(name) or (ctx.parent.params.get(name) if ctx.parent else None)
+
+    console = Console(quiet=bool(given("quiet") or given("as_json")))
+    settings = resolve(given("env"), given("database_url"))
     if not dry_run:
         announce(console, settings)
     with open_database(settings, "seed") as database:
-        outcome = seed.run(database, settings, update=update, dry_run=dry_run, reporter=console)
-    if as_json:
+        outcome = seed.run(database, settings, update=bool(given("update")), dry_run=dry_run, reporter=console)
+    if given("as_json"):
         emit_json(outcome.as_dict())
-    elif not quiet:
+    elif not given("quiet"):
         _show(outcome)
 
 
@@ -132,6 +114,8 @@ def _summary(outcome: Outcome) -> str:
         text = f"Nothing to do: all {format_count(outcome.planned, 'row')} are there ({took})"
     else:
         text = f"Added {format_count(outcome.added, 'row')}, changed {outcome.changed:,} ({took})"
-    if outcome.kept:
-        text += f"; {outcome.kept:,} differ from the seeds and were kept (--update brings them back)"
+    if outcome.kept == 1:
+        text += "; 1 row differs from the seeds and was kept (--update brings it back)"
+    elif outcome.kept:
+        text += f"; {outcome.kept:,} rows differ from the seeds and were kept (--update brings them back)"
     return text

@@ -219,7 +219,9 @@ def _int(argument: Any, options: Mapping[str, Any], chance: Chance) -> int:
 def _number(argument: Any, options: Mapping[str, Any], chance: Chance) -> float:
     """A number with ``places`` digits after the point (default 2)."""
     places = options.get("places", 2)
-    if not isinstance(argument, list) or len(argument) != 2 or not all(isinstance(x, int | float) for x in argument):
+    if type(places) is not int or not 0 <= places <= 15:
+        raise ValueError("places is the number of digits after the point, 0 to 15")
+    if not isinstance(argument, list) or len(argument) != 2 or not all(type(x) in (int, float) for x in argument):
         raise ValueError("number needs the lowest and the highest value: [0, 99.5]")
     low, high = (round(x * 10**places) for x in argument)
     if high < low:
@@ -333,7 +335,7 @@ def _person(argument: Any, options: Mapping[str, Any], chance: Chance) -> str:
         "name": f"{first} {last}",
         "email": f"{_ascii(first.lower())}.{_ascii(last.lower())}@example.{('com', 'org', 'net')[draw.below(3)]}",
     }
-    if argument not in parts:
+    if not isinstance(argument, str) or argument not in parts:
         raise ValueError(f"person has no {argument!r}; it has: {', '.join(parts)}")
     return parts[argument]
 

@@ -205,7 +205,9 @@ def _copy(conn: Connection, data: TableData, names: _Names) -> None:
         with conn.cursor() as cursor, cursor.copy(_compose("copy", columns=names.list(data.columns))) as copy:
             for number, record in enumerate(data.records, start=1):
                 copy.write_row((number, record.shape, *record.values))
-    except psycopg.DataError as error:
+    except psycopg.OperationalError:
+        raise  # the server's trouble, not the row's
+    except psycopg.Error as error:
         place, column = _copy_place(error, data)
         raise _rejected(error, data.table.label, place, column) from error
 
@@ -232,6 +234,8 @@ def _insert(conn: Connection, data: TableData, names: _Names, missing: int) -> N
             added = conn.execute(query, {"last": len(data.records)}).rowcount
     except psycopg.errors.InsufficientPrivilege as error:
         raise unfit(data.table.label, error) from error
+    except psycopg.OperationalError:
+        raise
     except psycopg.Error as error:
         raise _rejected(error, data.table.label, _first_rejected(conn, data, query, error)) from error
     if added != missing:
@@ -265,6 +269,8 @@ def _update(conn: Connection, data: TableData, names: _Names, differing: Mapping
         return conn.execute(query, {"rows": list(differing)}).rowcount
     except psycopg.errors.InsufficientPrivilege as error:
         raise unfit(data.table.label, error) from error
+    except psycopg.OperationalError:
+        raise
     except psycopg.Error as error:
         raise _rejected(error, data.table.label, None) from error
 

@@ -21,6 +21,9 @@ from pliers_db.seed.plan import Plan, make_plan
 from pliers_db.seed.schema import Schema, read_schema
 from pliers_db.seed.spec import Spec, read_spec
 
+WAIT = 3.0
+"""Seconds to wait for another seed: most take less, and one that was just killed may not have let go yet."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -105,7 +108,11 @@ def run(
     """
     begun = time.monotonic()
     spec = read_spec(settings.project.seeds, settings.environment)
-    with database.connection(autocommit=True) as conn, advisory_lock(conn, LockName.SEED), conn.transaction():
+    with (
+        database.connection(autocommit=True) as conn,
+        advisory_lock(conn, LockName.SEED, wait=WAIT, on_wait=lambda who: reporter.info(f"Waiting for {who}")),
+        conn.transaction(),
+    ):
         schema = _enter(conn, spec)
         plan = make_plan(spec, schema)
         _check_privileges(plan)
@@ -120,6 +127,8 @@ def _enter(conn: Connection, spec: Spec) -> Schema:
     # Rows that a policy hides would look missing: rather an error.
     conn.execute("set local row_security = off")
     conn.execute("set constraints all deferred")
+    # If we are killed, the server is to notice it also while it waits for a lock: nothing may stay behind.
+    conn.execute("set local client_connection_check_interval = '500ms'")
     schema = read_schema(conn)
     if not schema.tables:
         raise UnknownTable(

@@ -11,8 +11,9 @@ _UNITS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 6048
 _AMOUNT = re.compile(r"\s*(\d+)\s*(sec|min|s|m|h|d|w)(?![a-z])")
 _DURATION = re.compile(r"(?:\s*\d+\s*(?:sec|min|s|m|h|d|w)(?![a-z]))+")
 _CLOCK = re.compile(r"\s+at\s+(\d{1,2}):(\d{2})(?::(\d{2}))?$")
-# A path is a name, `each.name` or `@table/row.column`; it never starts with a digit, as a literal date does.
-_EXPRESSION = re.compile(r"(@?[A-Za-z_][\w./-]*?)((?:\s+[+-]\s*(?:\d+\s*(?:sec|min|s|m|h|d|w)(?![a-z])\s*)+)*)$")
+# A base is a path: `as_of`, `each.created_at`, `@table/row-name.column` (whose hyphens are its own).
+_EXPRESSION = re.compile(r"(@[\w./-]+|[A-Za-z_][\w.]*)((?:\s*[+-]\s*(?:\d+\s*(?:sec|min|s|m|h|d|w)(?![a-z])\s*)+)*)")
+_LITERALS = frozenset({"infinity", "epoch"})  # words that PostgreSQL reads itself and that do not move
 
 
 def parse_duration(text: str) -> timedelta:
@@ -27,7 +28,7 @@ def parse_duration(text: str) -> timedelta:
 
 def is_expression(text: str) -> bool:
     """Whether a text has the form of a relative time (its base may still be unknown)."""
-    return _EXPRESSION.fullmatch(_CLOCK.sub("", text.strip())) is not None
+    return text not in _LITERALS and _EXPRESSION.fullmatch(_CLOCK.sub("", text.strip())) is not None
 
 
 def evaluate(text: str, lookup: Callable[[str], object]) -> datetime:

@@ -85,7 +85,7 @@ class Values:
             if cell.raw:
                 return self._raw(row, column, cell.expression)
             return self.rule(row, column, cell.expression, self.draw(row, column.name), nested=not cell.rule)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise BadSeedValue(
                 f"{row.at}: {row.table.label}.{column.name}: {error}",
                 fix="docs/seeds.md lists what a value may be.",
@@ -115,7 +115,7 @@ class Values:
             return value[1:]
         if value.startswith("@"):
             return self._reference(row, column, value)
-        if column.is_temporal and times.is_expression(value) and value not in ("infinity", "epoch"):
+        if column.is_temporal and (times.is_expression(value) or value.startswith("as_of")):
             return times.evaluate(value, lambda path: self.path(row, path))
         return value
 
