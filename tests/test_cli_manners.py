@@ -148,6 +148,8 @@ def test_a_bug_is_reported_without_a_traceback_on_the_screen(pliers: Cli) -> Non
 
 
 def test_an_unreachable_server_is_exit_3_with_the_real_cause(pliers: Cli) -> None:
+    (pliers.folder / "migrations").mkdir()
+    (pliers.folder / "migrations" / "20260101000000_t.sql").write_text("create table t (id int);\n")
     result = pliers("migrate", "up", "--json")
     assert result.code == 3
     error = result.json["error"]
