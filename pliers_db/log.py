@@ -20,6 +20,7 @@ from pliers_db.redaction import redact, redact_all
 __all__ = ["RedactingFilter", "configure_logging", "get_logger", "redact"]
 
 ROOT = "pliers_db"
+DRIVER = "psycopg"  # warns of connections that were lost; the error that follows says it better
 FORMATS = ("text", "json")
 LEVELS = ("debug", "info", "warning", "error")
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
@@ -86,19 +87,20 @@ def configure_logging(environ: Mapping[str, str] | None = None, stream: IO[str] 
     environ = os.environ if environ is None else environ
     form = _choice(environ, "PLIERS_LOG", FORMATS)
     level = _choice(environ, "PLIERS_LOG_LEVEL", LEVELS, {"warn": "warning"})
-    root = logging.getLogger(ROOT)
-    root.propagate = False
-    for old in list(root.handlers):
-        if isinstance(old, logging.StreamHandler | logging.NullHandler):
-            root.removeHandler(old)
-    if form is None and level is None:
-        root.addHandler(logging.NullHandler())  # without any handler Python would print warnings by itself
-        return
-    handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
-    handler.addFilter(RedactingFilter())
-    root.addHandler(handler)
-    root.setLevel((level or "info").upper())
+    handler: logging.Handler = logging.NullHandler()  # without any handler Python would print warnings by itself
+    if form is not None or level is not None:
+        handler = logging.StreamHandler(stream or sys.stderr)
+        handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+        handler.addFilter(RedactingFilter())
+    for name in (ROOT, DRIVER):
+        logger = logging.getLogger(name)
+        logger.propagate = False
+        for old in list(logger.handlers):
+            if isinstance(old, logging.StreamHandler | logging.NullHandler):
+                logger.removeHandler(old)
+        logger.addHandler(handler)
+        if not isinstance(handler, logging.NullHandler):
+            logger.setLevel((level or "info").upper())
 
 
 def _choice(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -52,8 +51,6 @@ def nightly(
     from pliers_db.backup import Repository, nightly_backup, retention_of
 
     cron = not sys.stderr.isatty()
-    if cron:
-        os.environ.setdefault("PLIERS_LOG_LEVEL", "error")  # the pool would log what the one line says
     try:
         settings = resolve(env, database_url)
         console = Console(quiet=quiet or cron)

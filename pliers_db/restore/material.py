@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pliers_db.backup import DUMP_FILE, Backup, Manifest, Repository
+from pliers_db.backup import DUMP_FILE, Backup, Manifest, Repository, find_clients
 from pliers_db.errors import BackupCorrupt, BackupNotFound, ProgramFailed
-from pliers_db.postgres import Binaries, find_binaries, read_program
+from pliers_db.postgres import Binaries, read_program
 from pliers_db.progress import Reporter
 
 _MAGIC = b"PGDMP"
+# The archive's version, 1.x in the bytes after the magic, moves with pg_dump (K_VERS_1_x of pg_backup_archiver.h).
+_READERS = {**dict.fromkeys(range(15), 12), 15: 16, 16: 17}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,15 @@ class Material:
     def name(self) -> str:
         """The backup's id, or the file's name."""
         return self.backup.id if self.backup else self.dump.name
+
+    @property
+    def client_major(self) -> int:
+        """The oldest pg_restore that can read the archive."""
+        if self.manifest:
+            return self.manifest.client.major
+        with self.dump.open("rb") as stream:
+            header = stream.read(len(_MAGIC) + 2)
+        return _READERS.get(header[len(_MAGIC) + 1], max(_READERS.values()))
 
     @property
     def manifest(self) -> Manifest | None:
@@ -84,7 +95,7 @@ def check_material(material: Material, repository: Repository, reporter: Reporte
     # No checksum to compare with: the best there is, is to have pg_restore read every block.
     reporter.warn(f"{material.name} has no manifest: it can be read through, but not be compared with anything")
     try:
-        read_archive(material, find_binaries())
+        read_archive(material, find_clients(material.client_major))
     except ProgramFailed as error:
         raise BackupCorrupt(f"{material.name} is damaged", why=error.why, fix="pliers-db backup list") from None
 

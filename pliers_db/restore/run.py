@@ -136,9 +136,7 @@ def _guard(target: Target, place: Place, environment: Environment, confirm: str 
 
 
 def _load(target: Target, material: Material, plan: RestorePlan, place: Place, reporter: Reporter) -> None:
-    archive_major = material.manifest.client.major if material.manifest else 0
-    server_major = place.server_version_num // 10000
-    binaries = find_clients(archive_major or server_major, best=server_major)
+    binaries = find_clients(material.client_major, best=place.server_version_num // 10000)
     noise = Noise()
     with (
         start_program(
