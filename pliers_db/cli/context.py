@@ -44,15 +44,14 @@ def resolve(env: str | None = None, database_url: str | None = None) -> Settings
 
 @contextmanager
 def open_database(settings: Settings, command: str) -> Iterator[Database]:
-    """The pool of one command; around a connection pooler where ``DIRECT_DATABASE_URL`` says how."""
+    """The pool of one command."""
     from pliers_db.db import Database
 
-    target = settings.direct_target
-    assert target is not None
-    with Database(target, settings.pool, application_name=f"pliers-db/{command}", one_shot=True) as database:
+    assert settings.target is not None
+    with Database(settings.target, settings.pool, application_name=f"pliers-db/{command}", one_shot=True) as database:
         yield database
 
 
 def announce(console: Console, settings: Settings) -> None:
     """Say where a command is about to write."""
-    console.info(f"Target: {settings.direct_target} ({settings.environment})")
+    console.info(f"Target: {settings.target} ({settings.environment})")
