@@ -190,6 +190,14 @@ def test_a_missing_privilege_is_named_with_its_table(shop_seeds: Seeds, role: st
     assert empty(shop_seeds.conn)
 
 
+def test_a_sequence_that_the_role_may_not_move_is_named(shop_seeds: Seeds, role: str) -> None:
+    shop_seeds.conn.execute(f"revoke all on sequence countries_id_seq from {role}")
+    with pytest.raises(SeedTargetUnfit, match="may not fill countries") as caught:
+        as_role(shop_seeds, role).run()
+    assert "countries_id_seq" in caught.value.why
+    assert empty(shop_seeds.conn)
+
+
 def test_a_missing_right_to_temporary_tables_is_named(shop_seeds: Seeds, role: str) -> None:
     shop_seeds.conn.execute(f'revoke temporary on database "{shop_seeds.target.dbname}" from public')
     with pytest.raises(SeedTargetUnfit, match="temporary tables"):

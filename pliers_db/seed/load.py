@@ -88,12 +88,18 @@ def load_table(conn: Connection, data: TableData, *, update: bool, write: bool) 
 
 
 def advance_sequences(conn: Connection, tables: Iterable[Table]) -> None:
-    """Let the next row that the application adds get a free number."""
+    """Let the next row that the application adds get a free number.
+
+    :raises SeedTargetUnfit: the role may not move a sequence.
+    """
     for table in tables:
         for column in table.columns.values():
             if column.sequence:
                 query = _compose("advance", table=_identifier(table), column=sql.Identifier(column.name))
-                conn.execute(query, {"sequence": column.sequence})
+                try:
+                    conn.execute(query, {"sequence": column.sequence})
+                except psycopg.errors.InsufficientPrivilege as error:
+                    raise unfit(table.label, error) from error
 
 
 def check_deferred(conn: Connection) -> None:
@@ -280,7 +286,7 @@ def unfit(table: str, error: psycopg.Error) -> SeedTargetUnfit:
     return SeedTargetUnfit(
         f"This role may not fill {table}",
         why=_why(error),
-        fix="Use the owner of the tables, or a role with BYPASSRLS where row-level security is on.",
+        fix="Use the tables' owner, or grant what is missing (BYPASSRLS where row-level security is on).",
         table=table,
     )
 

@@ -157,10 +157,7 @@ def _load(
 ) -> tuple[list[load.TableOutcome], list[load.ScriptOutcome]]:
     outcomes: list[load.TableOutcome] = []
     scripts: list[load.ScriptOutcome] = []
-    with (
-        conn.transaction(force_rollback=dry_run),
-        reporter.task("Comparing" if dry_run else "Loading", total=plan.rows, unit="rows") as task,
-    ):
+    with reporter.task("Comparing" if dry_run else "Loading", total=plan.rows, unit="rows") as task:
         for data in plan.tables:
             task.note(data.table.label)
             try:

@@ -44,6 +44,7 @@ where {match}
 -- Let a sequence go on after the highest seeded number.
 select setval(%(sequence)s::regclass, m.top)
 from (select max({column}) as top from {table}) as m
+join pg_sequence as s on s.seqrelid = %(sequence)s::regclass and s.seqincrement > 0
 where m.top > coalesce(pg_sequence_last_value(%(sequence)s::regclass), 0)
 
 -- name: counters
