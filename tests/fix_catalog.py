@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from pliers_db.catalog import Snapshot, snapshot
 from pliers_db.config import Target
 from pliers_db.db import Connection, connect
 from pliers_db.postgres import Binaries, Server
@@ -179,8 +180,22 @@ def every_kind15(server15: Server) -> Iterator[Target]:
         yield target
 
 
+@pytest.fixture(scope="module")
+def full_shared(every_kind: Target) -> Iterator[tuple[Connection, Snapshot]]:
+    """A connection to that database, and its snapshot."""
+    with connect(every_kind) as conn:
+        yield conn, snapshot(conn)
+
+
 @pytest.fixture
-def full(every_kind: Target) -> Iterator[Connection]:
+def full(full_shared: tuple[Connection, Snapshot]) -> Iterator[Connection]:
     """A connection to that database, in a transaction that is rolled back."""
-    with connect(every_kind) as conn, conn.transaction(force_rollback=True):
+    conn, _ = full_shared
+    with conn.transaction(force_rollback=True):
         yield conn
+
+
+@pytest.fixture
+def untouched(full_shared: tuple[Connection, Snapshot]) -> Snapshot:
+    """What that database is before a test changes it."""
+    return full_shared[1]

@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import fields
+from typing import Any
+
 import pytest
 
-from pliers_db.catalog import diff, snapshot
-from pliers_db.db import Connection
+from pliers_db.catalog import (
+    Change,
+    Column,
+    Constraint,
+    Difference,
+    Entry,
+    Extension,
+    Index,
+    Policy,
+    Routine,
+    Schema,
+    Sequence,
+    Snapshot,
+    Table,
+    Trigger,
+    Type,
+    diff,
+    snapshot,
+)
+from pliers_db.catalog.diff import BOOLEAN
+from pliers_db.config import Target
+from pliers_db.db import Connection, connect
 
 # What somebody changes, and what is said about it: all of it, and nothing else.
 PLANTED: dict[str, list[str]] = {
@@ -284,13 +308,301 @@ PLANTED: dict[str, list[str]] = {
     "alter default privileges for role catalog_owner grant execute on functions to public": [
         "default privileges of catalog_owner on routines was removed",
     ],
+    # one name, another thing
+    "drop extension plpgsql cascade; create extension plpgsql; comment on extension plpgsql is 'x'": [
+        "extension plpgsql: comment was PL/pgSQL procedural language, is x",
+        "event trigger watch was removed",
+        "function shop.notice() was removed",
+        "function shop.touch() was removed",
+        "procedure shop.tidy(integer) was removed",
+        "trigger shop.customers.customers_touch was removed",
+        "trigger shop.orders.orders_touch was removed",
+        "trigger shop.orders_2026.orders_touch was removed",
+        "trigger shop.orders_rest.orders_touch was removed",
+    ],
+    "update pg_extension set extversion = '0.9' where extname = 'plpgsql'": [
+        "extension plpgsql: version was 1.0, is 0.9"
+    ],
+    "alter type shop.mood owner to catalog_app": [
+        "enum shop.mood: owner was catalog_owner, is catalog_app",
+        "enum shop.mood: grants lost catalog_app=USAGE",
+    ],
+    "drop domain shop.positive cascade; create type shop.positive as enum ('+')": [
+        "enum shop.positive: kind was domain, is enum",
+        "enum shop.positive: owner was catalog_owner, is postgres",
+        "enum shop.positive: labels was none, is +",
+        "enum shop.positive: base was integer, is none",
+        "enum shop.positive: default was 1, is none",
+        "constraint shop.positive.above_zero was removed",
+        *(f"column shop.{table}.size was removed" for table in ("orders", "orders_2026", "orders_rest")),
+    ],
+    'drop domain shop.positive cascade; create domain shop.positive as text collate "C" default 1': [
+        "domain shop.positive: owner was catalog_owner, is postgres",
+        "domain shop.positive: base was integer, is text",
+        'domain shop.positive: collation was none, is "C"',
+        "constraint shop.positive.above_zero was removed",
+        *(f"column shop.{table}.size was removed" for table in ("orders", "orders_2026", "orders_rest")),
+    ],
+    "drop type shop.span cascade; create type shop.span as range (subtype = float8)": [
+        "range type shop.span: owner was catalog_owner, is postgres",
+        "range type shop.span: definition was multirange shop.span_multirange, operator class float8_ops, difference"
+        " float8mi(double precision,double precision), is multirange shop.span_multirange, operator class float8_ops",
+        *(f"column shop.{table}.during was removed" for table in ("orders", "orders_2026", "orders_rest")),
+    ],
+    "alter table shop.customers drop constraint customers_email_key;"
+    "alter table shop.customers add constraint customers_email_key unique (email, id) deferrable": [
+        "constraint shop.customers.customers_email_key: definition was UNIQUE (email) DEFERRABLE INITIALLY DEFERRED,"
+        " is UNIQUE (email, id) DEFERRABLE",
+        "constraint shop.customers.customers_email_key: columns was email, is email, id",
+        "constraint shop.customers.customers_email_key is no longer deferred",
+        "constraint shop.customers.customers_email_key: comment was one account each, is none",
+        "index shop.customers.customers_email_key: definition was CREATE UNIQUE INDEX customers_email_key ON"
+        " shop.customers USING btree (email), is CREATE UNIQUE INDEX customers_email_key ON shop.customers USING btree"
+        " (email, id)",
+    ],
+    "alter table shop.lines drop constraint lines_order_id_placed_fkey; alter table shop.lines add constraint"
+    " lines_order_id_placed_fkey foreign key (n) references shop.customers": [
+        "constraint shop.lines.lines_order_id_placed_fkey: definition was FOREIGN KEY (order_id, placed) REFERENCES"
+        " shop.orders(id, placed), is FOREIGN KEY (n) REFERENCES shop.customers(id)",
+        "constraint shop.lines.lines_order_id_placed_fkey: columns was order_id, placed, is n",
+        "constraint shop.lines.lines_order_id_placed_fkey: references was shop.orders, is shop.customers",
+        "constraint shop.lines.lines_order_id_placed_fkey: referenced columns was id, placed, is id",
+    ],
+    "alter table shop.customers drop constraint customers_pkey cascade;"
+    "alter table shop.customers add constraint customers_pkey unique (id)": [
+        "constraint shop.customers.customers_pkey: kind was primary key, is unique",
+        "constraint shop.customers.customers_pkey: definition was PRIMARY KEY (id), is UNIQUE (id)",
+        "index shop.customers.customers_pkey is no longer the primary key",
+        "index shop.customers.customers_pkey is no longer the replica identity",
+        "index shop.customers.customers_pkey is no longer the one to cluster by",
+        "constraint shop.orders.orders_customer_fkey was removed",
+    ],
+    "drop index shop.counted_kind; create index counted_kind on shop.counted (kind)": [
+        "index shop.counted.counted_kind is no longer unique",
+        "index shop.counted.counted_kind: definition was CREATE UNIQUE INDEX counted_kind ON shop.counted USING btree"
+        " (kind), is CREATE INDEX counted_kind ON shop.counted USING btree (kind)",
+    ],
+    "create or replace trigger customers_touch after update on shop.customers execute function shop.touch()": [
+        "trigger shop.customers.customers_touch: definition was CREATE TRIGGER customers_touch BEFORE UPDATE OF name ON"
+        " shop.customers FOR EACH ROW WHEN ((new.name <> ''::text)) EXECUTE FUNCTION shop.touch(), is CREATE TRIGGER"
+        " customers_touch AFTER UPDATE ON shop.customers FOR EACH STATEMENT EXECUTE FUNCTION shop.touch()",
+        "trigger shop.customers.customers_touch: enabled was disabled, is origin",
+    ],
+    "comment on trigger customers_touch on shop.customers is 'x'": [
+        "trigger shop.customers.customers_touch: comment was none, is x"
+    ],
+    "comment on rule no_delete on shop.base is 'x'": ["rule shop.base.no_delete: comment was none, is x"],
+    "drop policy none on shop.customers; create policy none on shop.customers for insert with check (true)": [
+        "policy shop.customers.none is now permissive",
+        "policy shop.customers.none: command was update, is insert",
+        "policy shop.customers.none: using was true, is none",
+        "policy shop.customers.none: check was (name IS NOT NULL), is true",
+    ],
+    "drop table shop.orders cascade; create table shop.orders (id serial, placed date) partition by hash (id)": [
+        "partitioned table shop.orders: partition key was RANGE (placed), is HASH (id)",
+        "partitioned table shop.orders: owner was catalog_owner, is postgres",
+        "partitioned table shop.orders: row security was forced, is off",
+        "partitioned table shop.orders: grants lost catalog_app=SELECT",
+        *(f"column shop.orders.{column} was removed" for column in ("customer", "during", "size", "total")),
+        "column shop.orders.placed may now be NULL",
+        *(f"constraint shop.orders.orders_{name} was removed" for name in ("customer_fkey", "pkey", "total_check")),
+        "index shop.orders.orders_customer_idx was removed",
+        "trigger shop.orders.orders_touch was removed",
+        "table shop.orders_2026 was removed",
+        "table shop.orders_rest was removed",
+        "sequence shop.orders_id_seq: owner was catalog_owner, is postgres",
+        "constraint shop.lines.lines_order_id_placed_fkey was removed",
+    ],
+    "drop sequence shop.numbers;"
+    "create unlogged sequence shop.numbers as integer start 7 minvalue 3 maxvalue 900 increment 5 cycle;"
+    "grant usage on sequence shop.numbers to public": [
+        "sequence shop.numbers: owner was catalog_owner, is postgres",
+        "sequence shop.numbers: type was smallint, is integer",
+        "sequence shop.numbers: start was 1, is 7",
+        "sequence shop.numbers: minimum was 1, is 3",
+        "sequence shop.numbers: maximum was 500, is 900",
+        "sequence shop.numbers: cache was 3, is 1",
+        "sequence shop.numbers: persistence was permanent, is unlogged",
+        "sequence shop.numbers: grants gained PUBLIC=USAGE",
+        "sequence shop.numbers: comment was fives, is none",
+    ],
+    "drop function shop.as_text cascade; create procedure shop.as_text(m shop.mood) language sql as ''": [
+        "procedure shop.as_text(shop.mood): kind was function, is procedure",
+        "procedure shop.as_text(shop.mood): owner was catalog_owner, is postgres",
+        "procedure shop.as_text(shop.mood): grants lost -PUBLIC=EXECUTE",
+        "procedure shop.as_text(shop.mood): definition changed\n  @@ -1,2 +1 @@\n"
+        "  -CREATE OR REPLACE FUNCTION shop.as_text(m shop.mood)\n  - RETURNS text\n"
+        "  +CREATE OR REPLACE PROCEDURE shop.as_text(IN m shop.mood)\n  @@ -4,2 +3 @@\n  - IMMUTABLE\n"
+        "  -AS $function$select m::text$function$\n  +AS $procedure$$procedure$",
+        "cast (shop.mood as text) was removed",
+    ],
+    "alter aggregate shop.total(integer) owner to catalog_app": [
+        "aggregate shop.total(integer): owner was catalog_owner, is catalog_app"
+    ],
 }
 
 
+# The kinds of the objects of each class, as a difference calls them.
+KINDS: dict[Any, tuple[str, ...]] = {
+    Schema: ("schema",),
+    Extension: ("extension",),
+    Type: ("enum", "domain", "range type", "composite type"),
+    Table: ("table", "partitioned table", "foreign table", "view", "materialized view"),
+    Column: ("column", "attribute"),
+    Constraint: ("constraint",),
+    Index: ("index",),
+    Trigger: ("trigger", "rule"),
+    Policy: ("policy",),
+    Sequence: ("sequence",),
+    Routine: ("function", "procedure", "aggregate"),
+    Entry: ("publication", "foreign server", "default privileges", "statistics"),
+}
+# By these two are paired; and a tablespace cannot be made in a transaction.
+NOT_PLANTED = {"schema", "name", "arguments", "path", "tablespace"}
+
+
 @pytest.mark.parametrize("ddl", PLANTED)
-def test_what_was_planted_is_found(ddl: str, full: Connection) -> None:
-    before = snapshot(full)
+def test_what_was_planted_is_found(ddl: str, full: Connection, untouched: Snapshot) -> None:
     full.execute("set local allow_system_table_mods to on")
     full.execute(ddl.encode())
-    found = [str(d) for d in diff(before, snapshot(full))]
-    assert sorted(found) == sorted(PLANTED[ddl])
+    assert sorted(map(str, diff(untouched, snapshot(full)))) == sorted(PLANTED[ddl])
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_property_of_every_kind_was_planted(kind: Any) -> None:
+    """A property that nobody tried to change might be read wrong."""
+    starts = tuple(f"{name} " for name in KINDS[kind])
+    said = [line for lines in PLANTED.values() for line in lines if line.startswith(starts)]
+    for field in fields(kind):
+        if field.name in NOT_PLANTED or "children" in field.metadata:
+            continue
+        if kind is Entry and field.name in ("kind", "comment"):
+            continue
+        words = (f": {field.name.replace('_', ' ')} ", *(f" {w}" for w in BOOLEAN.get(field.name, ())))
+        assert any(word in line for word in words for line in said), f"no planted difference in {field.name}"
+
+
+# ── how it is told ──────────────────────────────────────────────────────────────────────────────────────────
+def after(conn: Connection, ddl: str) -> tuple[Difference, ...]:
+    """What a change makes different."""
+    before = snapshot(conn)
+    conn.execute(ddl.encode())
+    return diff(before, snapshot(conn))
+
+
+def test_equal_databases_have_no_difference(full: Connection) -> None:
+    assert diff(snapshot(full), snapshot(full)) == ()
+
+
+def test_what_was_added_one_way_was_removed_the_other_way(full: Connection) -> None:
+    before = snapshot(full)
+    full.execute("create table shop.t (a int); drop view shop.seen; alter table shop.lines add x int")
+    there, back = diff(before, snapshot(full)), diff(snapshot(full), before)
+    swapped = {Change.ADDED: Change.REMOVED, Change.REMOVED: Change.ADDED}
+    assert [(swapped[d.change], d.path) for d in there] == [(d.change, d.path) for d in back]
+
+
+def test_differences_are_sorted_by_path(full: Connection) -> None:
+    found = after(
+        full, "create table shop.zoo (); create view shop.ant as select; alter table shop.lines add m int, add b int"
+    )
+    assert [d.path for d in found] == ["shop.ant", "shop.lines.b", "shop.lines.m", "shop.zoo"]
+
+
+def test_columns_in_another_order_are_a_class_of_their_own(conn: Connection) -> None:
+    conn.execute("create table one (a int, b int, c int); create table two (a int, b int, c int)")
+    found = after(conn, "alter table one drop a, add a int; alter table two drop a, add a bigint")
+    assert [(d.path, d.change) for d in found] == [
+        ("public.one", Change.REORDERED),
+        ("public.two", Change.REORDERED),
+        ("public.two.a", Change.CHANGED),
+    ]
+    assert (found[0].before, found[0].after) == (("a", "b", "c"), ("b", "c", "a"))
+
+
+def test_a_column_added_in_the_middle_is_no_other_order(conn: Connection) -> None:
+    conn.execute("create table t (a int, c int)")
+    found = after(conn, "drop table t; create table t (a int, b int, c int)")
+    assert [str(d) for d in found] == ["column public.t.b was added"]
+
+
+@pytest.mark.parametrize(
+    ("what", "ddl"),
+    [
+        ("owner", "alter table t owner to pg_monitor; alter type e owner to pg_monitor"),
+        ("grants", "grant insert on t to public; grant select (a) on t to public"),
+        ("comment", "comment on table t is 'x'; comment on column t.a is 'y'; comment on type e is 'z'"),
+        ("reordered", "alter table t drop a, add a int"),
+        ("version", "update pg_extension set extversion = '0.9' where extname = 'plpgsql'"),
+    ],
+)
+def test_what_does_not_matter_can_be_ignored(what: str, ddl: str, conn: Connection) -> None:
+    conn.execute("set allow_system_table_mods to on; create table t (a int, b int); create type e as enum ()")
+    before = snapshot(conn)
+    conn.execute(ddl.encode())
+    assert diff(before, snapshot(conn))
+    assert diff(before, snapshot(conn), ignore=[what]) == ()
+    assert diff(before, snapshot(conn), ignore=["something else"])
+
+
+def test_a_difference_is_one_json_object(conn: Connection) -> None:
+    conn.execute("create table t (a int, b int)")
+    found = after(conn, "create table more (); alter table t alter a type bigint; alter table t drop a, add a bigint")
+    assert json.loads(json.dumps([d.as_dict() for d in found])) == [
+        {"change": "added", "kind": "table", "path": "public.more"},
+        {
+            "change": "reordered",
+            "kind": "table",
+            "path": "public.t",
+            "field": "columns",
+            "before": ["a", "b"],
+            "after": ["b", "a"],
+        },
+        {
+            "change": "changed",
+            "kind": "column",
+            "path": "public.t.a",
+            "field": "type",
+            "before": "integer",
+            "after": "bigint",
+        },
+    ]
+
+
+def test_odd_names_are_quoted(conn: Connection) -> None:
+    conn.execute('create schema "My shop"; create table "My shop"."1""2" (a int)')
+    found = after(conn, 'alter table "My shop"."1""2" add "No." int; create type "My shop"."F" as ()')
+    assert [str(d) for d in found] == [
+        'column "My shop"."1""2"."No." was added',
+        'composite type "My shop"."F" was added',
+    ]
+
+
+def test_a_constraint_over_an_index_that_was_there_adds_only_itself(conn: Connection) -> None:
+    conn.execute("create table t (a int); create unique index t_a on t (a)")
+    found = after(conn, "alter table t add constraint t_a unique using index t_a")
+    assert [str(d) for d in found] == ["constraint public.t.t_a was added"]
+
+
+@pytest.mark.pg15
+def test_names_of_not_null_count_between_servers_that_have_them(conn: Connection, target15: Target) -> None:
+    table = "create table t (a int constraint must not null)"
+    conn.execute(table)
+    with connect(target15) as old:
+        old.execute(table)
+        assert diff(snapshot(old), snapshot(conn)) == ()
+        old.execute("alter table t alter a drop not null")
+        assert [str(d) for d in diff(snapshot(old), snapshot(conn))] == ["column public.t.a is now NOT NULL"]
+    found = after(conn, "alter table t rename constraint must to shall")
+    assert [str(d) for d in found] == ["constraint public.t.must was removed", "constraint public.t.shall was added"]
+
+
+@pytest.mark.pg15
+def test_a_changed_view_is_found_between_versions_too(conn: Connection, target15: Target) -> None:
+    with connect(target15) as old:
+        old.execute("create table t (a int, b int); create view v as select a, b from t where a > 1")
+        conn.execute("create table t (a int, b int); create view v as select a, b from t where a > 1")
+        assert diff(snapshot(old), snapshot(conn)) == ()
+        conn.execute("create or replace view v as select a, b from t where a > 2")
+        (found,) = diff(snapshot(old), snapshot(conn))
+    assert (found.path, found.field) == ("public.v", "definition")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 
+from pliers_db.catalog import diff, snapshot
 from pliers_db.config import Target
 from pliers_db.db import Connection, connect
 from pliers_db.postgres import scratch_server
+from tests.fix_cli import Cli, url_of
 from tests.fix_pliers import MIGRATIONS, apply_migrations, migration_files, rollback_of, run_file
 
 FILES = migration_files()
@@ -69,6 +72,34 @@ def test_each_rollback_leaves_nothing_behind(empty: tuple[Connection, list[Path]
         run_file(conn, rollback_of(file))
         assert objects(conn) == before
         run_file(conn, file)
+
+
+def test_going_down_and_up_again_restores_every_detail(empty: tuple[Connection, list[Path]]) -> None:
+    """Comments, privileges, names of constraints, order of columns: all that a snapshot of the catalog holds."""
+    conn, files = empty
+    for file in files:
+        before = snapshot(conn)
+        run_file(conn, file)
+        after = snapshot(conn)
+        run_file(conn, rollback_of(file))
+        assert list(map(str, diff(before, snapshot(conn)))) == []
+        run_file(conn, file)
+        assert list(map(str, diff(after, snapshot(conn)))) == []
+
+
+def test_the_toolkit_makes_the_same_schema_as_the_files_alone(
+    pliers_conn: Connection, target: Target, make_cli: Callable[..., Cli], tmp_path: Path
+) -> None:
+    bookkeeping = ["*._yoyo_*", "*.yoyo_lock", "*._pliers_*"]
+    copytree(MIGRATIONS, tmp_path / "migrations")
+    (tmp_path / "pliers-db.toml").write_text('name = "pliers"\n')
+    cli = make_cli(tmp_path, {"DATABASE_URL": url_of(target), "PLIERS_ENV": "test"})
+    done = cli("migrate", "up")
+    assert done.code == 0, done.err
+    with connect(target) as conn:
+        assert snapshot(conn, exclude=bookkeeping) == snapshot(pliers_conn)
+        assert cli("migrate", "down", "--steps", str(len(FILES))).code == 0
+        assert [o.path for o in snapshot(conn, exclude=bookkeeping).objects] == ["public", "plpgsql"]
 
 
 def test_all_of_it_can_be_taken_down_and_put_up_again(empty: tuple[Connection, list[Path]]) -> None:

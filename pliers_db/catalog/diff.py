@@ -13,7 +13,7 @@ from typing import Any
 from pliers_db.catalog.model import Constraint, Index, Snapshot, Table, Type, quoted
 
 # What says more than "enabled was true, is false". None: written out.
-_BOOLEAN = {
+BOOLEAN = {
     "not_null": ("is now NOT NULL", "may now be NULL"),
     "valid": ("is now valid", "is no longer valid"),
     "enabled": ("is enforced again", "is no longer enforced: its triggers are disabled"),
@@ -64,7 +64,7 @@ class Difference:
         if self.change is Change.REORDERED:
             return f"{subject}: same columns in another order: was {_say(self.before)}, is {_say(self.after)}"
         if isinstance(self.after, bool):
-            yes, no = _BOOLEAN.get(self.field, (f"is now {self.field}", f"is no longer {self.field}"))
+            yes, no = BOOLEAN.get(self.field, (f"is now {self.field}", f"is no longer {self.field}"))
             return f"{subject} {yes if self.after else no}"
         name = self.field.replace("_", " ")
         if isinstance(self.after, tuple) and self.field not in _ORDERED:

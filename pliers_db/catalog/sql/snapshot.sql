@@ -215,7 +215,7 @@ select t.oid as domain, t.typrelid as relation, n.nspname as schema, t.typname a
         when 'd' then format_type(t.typbasetype, t.typtypmod) when 'r' then format_type(r.rngsubtype, null)
     end as base,
     t.typnotnull as not_null,
-    t.typdefault as default,
+    coalesce(pg_get_expr(t.typdefaultbin, 0), t.typdefault) as default,
     case when t.typtype = 'd' and t.typcollation <> b.typcollation then t.typcollation::regcollation::text end
         as collation,
     case t.typtype
