@@ -41,15 +41,8 @@ def check_environment(conn: Connection, environment: Environment) -> None:
     """
     stamp = read_stamp(conn)
     dbname = conn.info.dbname
-    check_allowed(
-        stamp,
-        has_tables=has_tables(conn),
-        action="seed",
-        dbname=dbname,
-        environment=environment,
-        confirm=dbname,  # a typed name would not help: what protected databases may take is said below
-    )
-    if stamp is not None and stamp.environment.protected:
+    # First, and without a way around: neither another --env nor a typed name makes seeds right for such a database.
+    if stamp is not None and stamp.environment.protected and not stamp.foreign:
         raise ProtectedDatabase(
             f"Refused to seed in {dbname}",
             why=f"It is stamped {stamp.environment}, which is protected; seeds are for development and test.",
@@ -58,3 +51,4 @@ def check_environment(conn: Connection, environment: Environment) -> None:
             database=dbname,
             action="seed",
         )
+    check_allowed(stamp, has_tables=has_tables(conn), action="seed", dbname=dbname, environment=environment)
