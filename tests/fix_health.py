@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +14,9 @@ import pytest
 
 from pliers_db.config import Settings, Target, load_settings
 from pliers_db.db import Connection, connect
+from pliers_db.errors import BinariesMissing
 from pliers_db.health import Outcome, Report, Result, run_health
+from pliers_db.postgres import Server, find_binaries, scratch_server
 
 
 def settings_of(project: Path, target: Target | None, *, env: str = "test", toml: str = "") -> Settings:
@@ -94,4 +98,65 @@ def plain_role(target: Target, name: str) -> Iterator[str]:
             admin.execute(f'drop owned by "{name}"; drop role "{name}"')
 
 
-__all__ = ["Examine", "Outcome", "Outcomes", "plain_role", "result_of", "settings_of"]
+# What a check needs that a usual test server lacks.
+LAB_SETTINGS = {
+    "max_prepared_transactions": "10",
+    "wal_level": "logical",
+    "archive_mode": "on",
+    "archive_command": "sh archive.sh || exit 1",
+    "max_connections": "60",
+    "track_counts": "on",
+}
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A server of its own for tests that change settings, and the judge of a check on its first database."""
+
+    server: Server
+    judge: Outcomes
+
+    @property
+    def target(self) -> Target:
+        return self.server.target()
+
+    def set(self, name: str, value: str | None) -> None:
+        """Change a setting, or take the change back (None), and wait until it holds."""
+        with connect(self.target) as conn:
+            conn.execute(f"alter system reset {name}" if value is None else f"alter system set {name} = {value}")
+            conn.execute("select pg_reload_conf()")
+            time.sleep(0.3)
+
+
+def _lab(major: int) -> Iterator[Server]:
+    try:
+        binaries = find_binaries(major, server=True)
+    except BinariesMissing as error:
+        if major == 18 or os.environ.get("PLIERS_REQUIRE_PG15"):
+            raise
+        pytest.skip(f"{error.message}: apt-get install postgresql-15")
+    with scratch_server(binaries, settings=LAB_SETTINGS) as server:
+        (server.data / "archive.sh").write_text("true\n")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def lab_server() -> Iterator[Server]:
+    yield from _lab(18)
+
+
+@pytest.fixture(scope="session")
+def lab_server15() -> Iterator[Server]:
+    yield from _lab(15)
+
+
+@pytest.fixture(
+    params=[pytest.param("lab_server", id="pg18"), pytest.param("lab_server15", id="pg15", marks=pytest.mark.pg15)]
+)
+def lab(request: pytest.FixtureRequest, examine: Examine) -> Lab:
+    """The embedded 18, then Debian's 15, with the settings above."""
+    server: Server = request.getfixturevalue(request.param)
+    return Lab(server, Outcomes(examine, server.target()))
+
+
+__all__ = ["Examine", "Lab", "Outcome", "Outcomes", "plain_role", "result_of", "settings_of"]

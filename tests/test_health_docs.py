@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pliers_db.health import CHECKS, Check, Level, Privilege
+from pliers_db.health import CHECKS, Check, Level
 from pliers_db.health.session import load
-from pliers_db.health.situation import ServerFacts
 
 PAGE = Path(__file__).parent.parent / "docs" / "health.md"
 SECTIONS = dict(re.findall(r"^### (\w+)\n(.*?)(?=^#|\Z)", PAGE.read_text(), re.MULTILINE | re.DOTALL))
@@ -47,9 +46,3 @@ def test_ids_and_limits_are_unique() -> None:
     limits = [name for check in CHECKS for name in check.limits]
     assert len(set(limits)) == len(limits)
     assert len({c.id for c in CHECKS}) == len(CHECKS)
-
-
-def test_each_privilege_has_a_fact_that_allows_it() -> None:
-    fields = ServerFacts.__dataclass_fields__
-    assert {"monitor", "hba"} <= set(fields)
-    assert {p.name for p in Privilege} == {"ANY", "MONITOR", "HBA", "LOCAL"}

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from pliers_db.backup import Backup, Contents, Manifest, Repository
+from pliers_db.backup.files import sha256_of
+from pliers_db.backup.manifest import Client, Source, StoredFile
 from pliers_db.config import Environment, Target
 from pliers_db.db import connect, write_stamp
 from pliers_db.health import Outcome
@@ -132,3 +137,97 @@ def test_a_stamp_of_another_cluster_is_found(judge: Outcomes) -> None:
     result = judge("env_mark")
     assert result.outcome is Outcome.FAIL
     assert "another cluster" in result.summary
+
+
+@pytest.fixture
+def backed_up(judge: Outcomes, project: Path) -> Callable[..., Backup]:
+    """Lay a backup of this test's database into the project's folder."""
+
+    def lay(age: timedelta, size: int = 1000) -> Backup:
+        repository = Repository(project / "backups")
+        at = datetime.now(UTC) - age
+        with repository.incoming(judge.target.dbname) as incoming:
+            (incoming.path / "dump.pgc").write_bytes(b"x" * size)
+            stored = StoredFile("dump.pgc", size, sha256_of(incoming.path / "dump.pgc", lambda _: None))
+            return repository.publish(incoming, manifest_of(incoming.id, judge.target.dbname, at, stored))
+
+    return lay
+
+
+def manifest_of(backup_id: str, database: str, at: datetime, stored: StoredFile) -> Manifest:
+    source = Source(
+        database=database,
+        environment="test",
+        system_identifier="1",
+        server_version="18.6",
+        server_version_num=180006,
+        in_recovery=False,
+        size_bytes=1,
+        largest_index_bytes=1,
+        encoding="UTF8",
+        collate="C",
+        ctype="C",
+        locale_provider="c",
+        locale=None,
+        extensions=(),
+        roles=(),
+        migrations=(),
+    )
+    client = Client("pg_dump", "18.6", 18, "custom", "gzip:1", "test")
+    return Manifest(backup_id, at, at, source, client, Contents((), {}), (stored,))
+
+
+def test_no_backup_fails_where_one_is_expected_and_is_a_note_on_a_laptop(judge: Outcomes) -> None:
+    assert judge("backup_age", env="production").outcome is Outcome.FAIL
+    assert judge("backup_age", env="staging").outcome is Outcome.FAIL
+    result = judge("backup_age", env="development")
+    assert result.outcome is Outcome.OK
+    assert [f.about for f in result.findings] == ["none"]
+
+
+def test_an_old_backup_is_found_and_a_new_one_mends_it(judge: Outcomes, backed_up: Callable[..., Backup]) -> None:
+    backed_up(timedelta(hours=60))
+    assert judge("backup_age", env="production").outcome is Outcome.FAIL
+    backed_up(timedelta(hours=30))
+    assert judge("backup_age", env="production").outcome is Outcome.WARN
+    backed_up(timedelta(hours=3))
+    assert judge("backup_age", env="production").outcome is Outcome.OK
+
+
+def test_a_damaged_backup_does_not_count_and_is_told(judge: Outcomes, backed_up: Callable[..., Backup]) -> None:
+    backed_up(timedelta(hours=60))
+    newest = backed_up(timedelta(hours=1))
+    (newest.path / "dump.pgc").write_bytes(b"short")
+    result = judge("backup_age", env="production")
+    assert result.outcome is Outcome.FAIL
+    assert {f.about for f in result.findings} == {newest.id, "age"}
+
+
+def test_a_backup_that_shrank_is_found(judge: Outcomes, backed_up: Callable[..., Backup]) -> None:
+    for days in (4, 3, 2):
+        backed_up(timedelta(days=days), 10_000)
+    backed_up(timedelta(hours=2), 9_000)
+    assert judge.found("backup_age", env="production") == []
+    backed_up(timedelta(hours=1), 4_000)
+    assert judge.found("backup_age", env="production") == ["size"]
+
+
+def test_a_backup_from_the_future_is_found(judge: Outcomes, backed_up: Callable[..., Backup]) -> None:
+    backed_up(timedelta(hours=-3))
+    assert judge.found("backup_age", env="production") == ["clock"]
+
+
+def test_the_backups_of_another_database_do_not_count(
+    judge: Outcomes, examine: Examine, backed_up: Callable[..., Backup]
+) -> None:
+    backed_up(timedelta(hours=1))
+    elsewhere = judge.target.with_database("postgres")
+    assert result_of(examine(elsewhere, "backup_age", env="production"), "backup_age").outcome is Outcome.FAIL
+
+
+def test_a_backup_of_our_own_is_clean(migrated: Cli, judge: Outcomes) -> None:
+    made = migrated("backup", "create")
+    assert made.code == 0, made.err
+    result = judge("backup_age", env="production")
+    assert result.outcome is Outcome.OK
+    assert "old" in result.summary

@@ -177,10 +177,10 @@ def when_asked(monkeypatch: pytest.MonkeyPatch, query: str, then: Callable[[], N
 
     honest = runner.load
 
-    def load(name: str) -> object:
+    def load(name: str, version_num: int = 0) -> object:
         if name == query:
             then()
-        return honest(name)
+        return honest(name, version_num)
 
     monkeypatch.setattr(runner, "load", load)
 
@@ -336,3 +336,26 @@ def test_connections_opened_by_others_are_counted_for_a_plain_role(examine: Exam
     with plain_role(target, "health_counter") as role, connect(target), connect(target), connect(target):
         result = result_of(examine(target, "connections", role=role), "connections")
         assert int(result.summary.split()[0]) >= 4
+
+
+def test_behind_a_pooler_nothing_is_left_in_the_session_of_others(
+    examine: Examine, bounced: Target, target: Target
+) -> None:
+    """SET would stay with the server's session, which PgBouncer hands to the next client."""
+    report = examine(bounced)
+    assert report.server is not None
+    assert report.server.pooled
+    assert [(r.check.id, r.summary) for r in report.results if r.outcome is Outcome.UNKNOWN] == []
+    assert "through a pooler" in result_of(report, "connect").summary
+    with connect(bounced) as conn:
+        rows = conn.execute(
+            "select name, setting from pg_settings where name in"
+            " ('search_path', 'jit', 'lock_timeout', 'statement_timeout', 'default_transaction_read_only')"
+        ).fetchall()
+    assert dict(rows) == {
+        "search_path": '"$user", public',
+        "jit": "on",
+        "lock_timeout": "0",
+        "statement_timeout": "0",
+        "default_transaction_read_only": "off",
+    }

@@ -25,6 +25,7 @@ def health(
     fail_on: Annotated[
         list[str] | None, typer.Option("--fail-on", help="What makes exit 1: fail (always), warn, unknown.")
     ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Every finding, and the notes too.")] = False,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -50,7 +51,7 @@ def health(
     if json:
         emit_json(report.as_dict())
     else:
-        emit(render_text(report, paint))
+        emit(render_text(report, paint, verbose=verbose))
     raise typer.Exit(report.exit_code(strict))
 
 

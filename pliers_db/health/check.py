@@ -27,6 +27,16 @@ class Privilege(StrEnum):
     LOCAL = "no database"
 
 
+def suspects(rows: Rows) -> list[Row]:
+    """Those of a query's rows that it calls suspect."""
+    return [row for row in rows if row["suspect"]]
+
+
+def examined(rows: Rows) -> int:
+    """How many things a query has looked at, which it says in every row."""
+    return int(rows[0]["examined"]) if rows else 0
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that is not as it should be."""

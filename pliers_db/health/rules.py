@@ -15,7 +15,7 @@ from pliers_db.health.limit import Limit, override
 DEADLINE = 20.0
 """Seconds for a whole run. 55 queries take under a second with 5,000 tables (research: health §1.3)."""
 _SECTION = "[tool.pliers-db.health]"
-_KEYS = {"deadline", "skip", "extensions", "thresholds", *Environment}
+_KEYS = {"deadline", "skip", "extensions", "ignore_applications", "thresholds", *Environment}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,8 @@ class Rules:
     deadline: float
     extensions: tuple[str, ...]
     """Those that must be installed."""
+    ignore_applications: tuple[str, ...]
+    """Whose statements may run long, by ``application_name``."""
 
     def choose(self, checks: Sequence[Check], only: Collection[str], skip: Collection[str]) -> tuple[Check, ...]:
         """The checks of a run, in the report's order.
@@ -49,6 +51,7 @@ def read_rules(settings: Settings, checks: Sequence[Check]) -> Rules:
     limits = {name: limit.within(environment) for c in checks for name, limit in c.limits.items()}
     skip: set[str] = set()
     extensions: list[str] = []
+    applications: list[str] = []
     deadline = DEADLINE
     for table, where in (
         (section, _SECTION),
@@ -65,11 +68,12 @@ def read_rules(settings: Settings, checks: Sequence[Check]) -> Rules:
         given_skip = _names(table, "skip", where)
         _known(given_skip, checks, f"skip in {where}")
         skip |= set(given_skip)
-        extensions += [name for name in _names(table, "extensions", where) if name not in extensions]
+        extensions += _names(table, "extensions", where)
+        applications += _names(table, "ignore_applications", where)
         if "deadline" in table:
             read = override("deadline", Limit("seconds", deadline), {"warn": table["deadline"]}, where).warn
             deadline = read or DEADLINE
-    return Rules(limits, frozenset(skip), deadline, tuple(extensions))
+    return Rules(limits, frozenset(skip), deadline, tuple(dict.fromkeys(extensions)), tuple(applications))
 
 
 def _known(ids: Collection[str], checks: Sequence[Check], where: str) -> None:

@@ -57,7 +57,7 @@ class _Run:
         self.left_out = left_out
         self.began = time.monotonic()
         self.deadline = self.began + rules.deadline
-        self.situation = Situation(settings, rules.limits, rules.extensions, started_at=datetime.now(UTC))
+        self.situation = Situation(settings, rules, started_at=datetime.now(UTC))
 
     def report(self, checks: Sequence[Check], connect_error: PliersError | None) -> Report:
         error = connect_error
@@ -156,7 +156,7 @@ class _Run:
     def _facts(self, check: Check) -> Any:
         if check.probe is None:
             assert self.situation.session is not None
-            return self.situation.session.fetch(load(check.sql)) if self.situation.session else ()
+            return self.situation.session.fetch(load(check.sql, self.situation.server.version_num))
         return self._aside(check)
 
     def _aside(self, check: Check) -> Any:

@@ -38,10 +38,17 @@ _SETTINGS: Mapping[LiteralString, LiteralString] = {
 QUERIES_PACKAGE = "pliers_db.health"
 
 
-def load(name: str) -> LiteralString:
-    """The text of a query. :param name: ``file.query`` below ``sql/``."""
+def load(name: str, version_num: int = 0) -> LiteralString:
+    """The text of a query, in its variant for a server: ``query_17`` is for 17 and newer.
+
+    :param name: ``file.query`` below ``sql/``.
+    """
     file, _, query = name.partition(".")
-    return load_queries(QUERIES_PACKAGE, f"sql/{file}.sql")[query]
+    queries = load_queries(QUERIES_PACKAGE, f"sql/{file}.sql")
+    for major in range(version_num // 10000, 14, -1):
+        if f"{query}_{major}" in queries:
+            return queries[f"{query}_{major}"]
+    return queries[query]
 
 
 class Session:

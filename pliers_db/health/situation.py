@@ -11,6 +11,7 @@ from pliers_db.errors import PliersError
 from pliers_db.health.check import Measure, Privilege
 from pliers_db.health.limit import Limit
 from pliers_db.health.outcome import Level
+from pliers_db.health.rules import Rules
 from pliers_db.health.session import Session
 
 
@@ -40,15 +41,18 @@ class Situation:
     """What every check may read."""
 
     settings: Settings
-    limits: Mapping[str, Limit]
-    extensions: tuple[str, ...] = ()
-    """Those that the project needs."""
+    rules: Rules
     session: Session | None = None
     """None: there is no connection."""
     facts: ServerFacts | None = None
     error: PliersError | None = None
     """Why there is no connection."""
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def limits(self) -> Mapping[str, Limit]:
+        """The limits that hold here, by name."""
+        return self.rules.limits
 
     @property
     def server(self) -> ServerFacts:

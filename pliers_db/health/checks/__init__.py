@@ -1,7 +1,20 @@
 """All checks, in the order of the report. A group of them is a module here; its SQL lies in ``sql/``."""
 
 from pliers_db.health.check import Check
-from pliers_db.health.checks import connection, extensions, indexes, project
+from pliers_db.health.checks import (
+    activity,
+    connection,
+    extensions,
+    indexes,
+    project,
+    replication,
+    schema,
+    security,
+    settings,
+    statistics,
+    vacuum,
+    vectors,
+)
 
 CHECKS: tuple[Check, ...] = (
     project.config,
@@ -12,9 +25,40 @@ CHECKS: tuple[Check, ...] = (
     project.migrations,
     project.backup_age,
     extensions.extensions,
+    vectors.pgvector,
     connection.connections,
+    connection.conn_limits,
     connection.pool,
+    activity.idle_in_tx,
+    activity.long_query,
+    activity.blocking,
+    activity.prepared_xacts,
+    activity.xmin_horizon,
+    vacuum.wraparound,
+    vacuum.autovacuum_lag,
+    vacuum.never_analyzed,
     indexes.invalid_index,
+    indexes.dup_index,
+    indexes.unused_index,
+    indexes.fk_index,
+    schema.no_pk,
+    schema.sequences,
+    schema.not_valid,
+    schema.disabled_triggers,
+    schema.unlogged,
+    vectors.vectors,
+    replication.repl_lag,
+    replication.slots,
+    replication.archiver,
+    settings.settings,
+    settings.collation,
+    security.tls,
+    security.hba,
+    security.role,
+    security.secdef,
+    statistics.checksums,
+    statistics.cache_hit,
+    statistics.checkpoints,
 )
 
 __all__ = ["CHECKS"]

@@ -14,7 +14,7 @@ from pliers_db.health.outcome import Level
 from pliers_db.health.releases import AS_OF, newest_minor, release_of
 from pliers_db.health.session import APPLICATION_NAME
 from pliers_db.health.situation import Situation
-from pliers_db.units import format_duration
+from pliers_db.units import format_count, format_duration
 
 _SAMPLES = 3
 
@@ -141,3 +141,23 @@ def pool(rows: Rows, at: Situation) -> Judgement:
     elif limits.max_size * 2 > least:
         findings.append(Finding(Level.WARN, "size", f"{message}: two processes with full pools cannot be served"))
     return Judgement(message, findings)
+
+
+@check(
+    "conn_limits",
+    "No database or role reaches a connection limit of its own",
+    group="capacity",
+    worst=Level.FAIL,
+    fix="alter role NAME connection limit -1;",
+    sql="settings.connection_limits",
+    limits={"conn_limits": Limit("percent", 80, 95)},
+)
+def conn_limits(rows: Rows, at: Situation) -> Judgement:
+    findings = []
+    for row in rows:
+        percent = 100.0 * row["used"] / row["maximum"]
+        if level := at.level("conn_limits", percent):
+            message = f"{row['kind']} {row['name']} uses {row['used']} of its {row['maximum']} connections"
+            fix = f'alter {row["kind"]} "{row["name"]}" connection limit {row["maximum"] * 2};'
+            findings.append(Finding(level, f"{row['kind']} {row['name']}", message, fix))
+    return Judgement(f"{format_count(len(rows), 'limit')}", findings, examined=len(rows))

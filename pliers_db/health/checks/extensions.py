@@ -20,7 +20,7 @@ def extensions(rows: Rows, at: Situation) -> Judgement:
     installed = {row["name"]: row for row in rows}
     findings = [
         Finding(Level.FAIL, name, f"extension {name} is missing", f'create extension "{name}";')
-        for name in at.extensions
+        for name in at.rules.extensions
         if name not in installed
     ]
     findings += [

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from statistics import median
 
+from pliers_db.backup import Backup, Repository
 from pliers_db.config import Environment
 from pliers_db.db import Stamp, read_stamp
 from pliers_db.errors import NoMigrations
@@ -17,7 +19,7 @@ from pliers_db.health.outcome import Level
 from pliers_db.health.session import load
 from pliers_db.health.situation import Situation
 from pliers_db.migrate import State, Status, compare, read_folder, read_history
-from pliers_db.units import format_count
+from pliers_db.units import format_count, format_duration, format_size
 
 
 @check(
@@ -106,10 +108,6 @@ def files(found: _Files, at: Situation) -> Judgement:
     return Judgement(f"{format_count(found.migrations or 0, 'migration')}, {seeds}, backups writable", findings)
 
 
-def _not_there(at: Situation) -> object:
-    raise Skip("this version of pliers-db does not look at it yet")
-
-
 def _read_migrations(at: Situation) -> Status:
     assert at.session is not None
     folder = at.settings.project.migrations
@@ -161,17 +159,58 @@ def migrations(status: Status, at: Situation) -> Judgement:
     )
 
 
+def _read_backups(at: Situation) -> list[Backup]:
+    settings = at.settings
+    database = settings.target.dbname if settings.target else settings.embedded_database
+    return Repository(settings.project.backups).backups(database)
+
+
+_SMALL = 0.5  # of the median size: a dump that lacks half its rows is smaller than that
+_HOUR = 3600.0
+
+
 @check(
     "backup_age",
-    "There is a recent backup",
+    "There is a recent, whole backup",
     group="project",
     worst=Level.FAIL,
-    fix="pliers-db backup create",
+    fix="pliers-db backup nightly",
     needs=Privilege.LOCAL,
-    probe=_not_there,
+    probe=_read_backups,
+    limits={
+        "backup_age": Limit(
+            "seconds",
+            26 * _HOUR,
+            50 * _HOUR,
+            per={Environment.DEVELOPMENT: (None, None), Environment.TEST: (None, None)},
+        )
+    },
 )
-def backup_age(_: object, at: Situation) -> Judgement:
-    raise Skip("this version of pliers-db does not look at it yet")
+def backup_age(backups: list[Backup], at: Situation) -> Judgement:
+    """Of this database, in the project's folder. Broken ones do not count, and are told."""
+    findings = [
+        Finding(Level.WARN, b.id, f"backup {b.id} is damaged: {b.problem}", "pliers-db backup create")
+        for b in backups
+        if not b.good
+    ]
+    good = [b for b in backups if b.good]
+    if not good:
+        none = Level.INFO if at.limits["backup_age"].warn is None else Level.FAIL
+        return Judgement("no backup", [*findings, Finding(none, "none", "there is no whole backup")])
+    age = (at.started_at - good[0].taken_at).total_seconds()
+    summary = f"{good[0].id} is {format_duration(max(age, 0.0))} old"
+    if level := at.level("backup_age", age):
+        findings.append(Finding(level, "age", summary))
+    if age < -300:
+        message = f"{good[0].id} is from the future: the clock here or there is wrong"
+        findings.append(Finding(Level.WARN, "clock", message, "Compare the clocks: timedatectl"))
+    sizes = [b.manifest.size_bytes for b in good if b.manifest]
+    if len(sizes) > 3 and sizes[0] < _SMALL * median(sizes[1:]):
+        message = f"{good[0].id} has {format_size(sizes[0])}, those before had {format_size(median(sizes[1:]))}"
+        findings.append(
+            Finding(Level.WARN, "size", message, f"Look at what is gone: pliers-db backup list, {good[1].id}")
+        )
+    return Judgement(summary, findings, [at.measure("backup_age", round(age, 1))], len(backups))
 
 
 @dataclass(frozen=True, slots=True)

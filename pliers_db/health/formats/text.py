@@ -22,22 +22,23 @@ _VERDICTS = {
     Verdict.UNHEALTHY: "red",
     Verdict.UNREACHABLE: "red",
 }
-_SHOWN = 10  # findings of one check before "and N more"; --json has them all
+_SHOWN = 9  # further findings of one check before "and N more"
 
 
 def _plain(text: str, colour: str) -> str:
     return text
 
 
-def render_text(report: Report, paint: Paint = _plain) -> str:
+def render_text(report: Report, paint: Paint = _plain, *, verbose: bool = False) -> str:
     """The report as lines; nothing is cut.
 
     :param paint: puts a text in a colour (red, green, yellow, blue, dim, bold).
+    :param verbose: every finding, and the notes too.
     """
-    return "\n".join(_lines(report, paint))
+    return "\n".join(_lines(report, paint, verbose))
 
 
-def _lines(report: Report, paint: Paint) -> Iterator[str]:
+def _lines(report: Report, paint: Paint, verbose: bool) -> Iterator[str]:
     server = report.server
     head = f"{report.target} ({report.environment})"
     if server:
@@ -47,8 +48,10 @@ def _lines(report: Report, paint: Paint) -> Iterator[str]:
     width = max((len(r.check.id) for r in report.results), default=0)
     for result in _seen(report):
         mark = paint(f"{result.outcome.value:<7}", _COLOURS[result.outcome])
-        yield f"{mark}  {result.check.id:<{width}}  {result.summary}"
-        for line in _below(result):
+        notes = sum(f.level is Level.INFO for f in result.findings)
+        more = paint(f" ({format_count(notes, 'note')}: --verbose)", "dim") if notes and not verbose else ""
+        yield f"{mark}  {result.check.id:<{width}}  {result.summary}{more}"
+        for line in _below(result, verbose):
             yield " " * (width + 11) + line
     for reason, ids in _unseen(report).items():
         yield f"{paint(f'{Outcome.SKIPPED.value:<7}', _COLOURS[Outcome.SKIPPED])}  {reason}: {', '.join(ids)}"
@@ -68,24 +71,26 @@ def _unseen(report: Report) -> dict[str, list[str]]:
     return reasons
 
 
-def _below(result: Result) -> Iterator[str]:
-    """What stands below a check's line: the other findings, and what to type."""
+def _below(result: Result, verbose: bool) -> Iterator[str]:
+    """What stands below a check's line: what to type, and the other findings."""
     others = [f for f in result.findings if f.level is not Level.INFO]
     if result.fix:
         yield f"fix: {result.fix}"
     if result.outcome in (Outcome.WARN, Outcome.FAIL):
         others = others[1:]
-    for finding in others[: _SHOWN - 1]:
+    shown = others if verbose else others[:_SHOWN]
+    for finding in shown:
         yield f"also: {finding.message}"
         if finding.fix and finding.fix != result.fix:
             yield f"fix: {finding.fix}"
-    if len(others) > _SHOWN - 1:
-        yield f"and {len(others) - _SHOWN + 1} more: --json shows them all"
-    notes = [f for f in result.findings if f.level is Level.INFO]
-    for finding in notes[:3]:
-        yield f"note: {finding.message}"
-    if len(notes) > 3:
-        yield f"and {format_count(len(notes) - 3, 'more note')}: --json shows them all"
+    if len(others) > len(shown):
+        yield f"and {format_count(len(others) - len(shown), 'more finding')}: --verbose"
+    if verbose:
+        for finding in result.findings:
+            if finding.level is Level.INFO:
+                yield f"note: {finding.message}"
+                if finding.fix:
+                    yield f"could: {finding.fix}"
 
 
 def _last_line(report: Report, paint: Paint) -> str:
