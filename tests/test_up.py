@@ -93,3 +93,13 @@ def test_a_refused_migration_stops_before_the_seeds(clone: Path, make_cli: Calla
         [*pliers.command("seed", "plan", "--json")], cwd=clone, env=pliers.environ(), capture_output=True, text=True
     )
     assert '"present": 0' in count.stdout
+
+
+def test_a_project_need_not_have_seeds(project: Path, make_cli: Callable[..., Cli], target: Target) -> None:
+    (project / "migrations" / "20260101000000_t.sql").write_text("create table t (id int primary key);\n")
+    pliers = make_cli(project, {"DATABASE_URL": url_of(target), "PLIERS_ENV": "test"})
+    for seeds in ("no folder", "a folder without this environment"):
+        result = pliers("up")
+        assert result.code == 0, (seeds, result.err)
+        assert "Seeds: there are none for test" in result.out
+        (project / "seeds" / "dev").mkdir(parents=True, exist_ok=True)

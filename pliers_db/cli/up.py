@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import typer
 
 from pliers_db.cli.console import Console, emit, emit_json, paint
@@ -35,15 +37,18 @@ def up(
     development and test only), and prints the health report. Run again, it changes nothing. Exits as health does.
     """
     from pliers_db import health, migrate, seed
+    from pliers_db.errors import NoSeeds
 
     console = Console(quiet=quiet or json)
     settings = resolve(env, database_url)
     announce(console, settings)
     folder = migrate.read_folder(settings.project.migrations)
-    seeding = not settings.environment.protected and settings.project.seeds.is_dir()
     with open_database(settings, "up") as database:
         migrated = migrate.up(database, folder, environment=settings.environment, reporter=console)
-        seeded = seed.run(database, settings, reporter=console) if seeding else None
+        seeded: seed.Outcome | None = None
+        if not settings.environment.protected:
+            with suppress(NoSeeds):  # a project need not have any
+                seeded = seed.run(database, settings, reporter=console)
     report = health.run_health(settings)
     if json:
         emit_json(
@@ -58,7 +63,11 @@ def up(
     else:
         emit(f"Migrations: {_done(len(migrated.applied), 'applied now', 'all were applied before')}")
         if seeded is None:
-            why = f"not loaded into {settings.environment}" if settings.environment.protected else "there are none"
+            why = (
+                f"not loaded into {settings.environment}"
+                if settings.environment.protected
+                else f"there are none for {settings.environment}"
+            )
             emit(f"Seeds: {why}")
         else:
             there = f"all {format_count(seeded.planned, 'row')} were there before"
