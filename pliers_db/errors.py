@@ -340,6 +340,18 @@ class NoRollback(RefusedError):
     code = "migrate.no-rollback"
 
 
+class HistoryConflict(RefusedError):
+    """The folder and the database tell different stories; nothing was changed."""
+
+    code = "migrate.history"
+
+
+class LockAlive(RefusedError):
+    """The lock cannot be shown to be left behind; nothing was changed."""
+
+    code = "migrate.lock-alive"
+
+
 class MigrationLocked(LockedError):
     """Another run is migrating this database."""
 

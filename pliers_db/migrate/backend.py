@@ -14,6 +14,7 @@ import re
 import socket
 import time
 import uuid
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,14 +30,15 @@ from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.connections import DatabaseURI
 from yoyo.migrations import Migration, MigrationList
 
+from pliers_db import __version__
 from pliers_db.db import Connection
 from pliers_db.errors import BadMigration, ConnectionLost, MigrationFailed, MigrationPartial, MissingPrivilege
-from pliers_db.migrate.files import MigrationFile, RollbackFile
-from pliers_db.migrate.history import MIGRATION_TABLE
+from pliers_db.migrate.files import MigrationFile, RollbackFile, migration_hash
+from pliers_db.migrate.history import MIGRATION_TABLE, OWN_TABLE
 from pliers_db.migrate.parser import Place, place_of, split
 from pliers_db.migrate.script import RESTORE, Script, locate, transaction_script
 
-APPLY, ROLLBACK = "apply", "rollback"
+APPLY, ROLLBACK, MARK, UNMARK = "apply", "rollback", "mark", "unmark"
 # How yoyo writes a parameter: :name.
 _PARAMETER = re.compile(r"(?<!:):(\w+)")
 _COPYING = (ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH)
@@ -53,14 +55,15 @@ class Done:
 class SqlMigration(Migration):  # type: ignore[misc]  # yoyo is not typed
     """yoyo's migration, made from our file: never loaded, split or registered by yoyo."""
 
-    def __init__(self, file: MigrationFile, rollback: RollbackFile | None = None) -> None:
+    def __init__(self, migration_id: str, file: MigrationFile | None, rollback: RollbackFile | None = None) -> None:
+        """:param file: needed to apply it.
+        :param rollback: needed to roll it back, and stored when it is applied.
+        """
         # Not yoyo's __init__: it enters every migration into a registry of the whole process.
-        self.id = file.id
-        self.hash = file.hash
-        self.path = str(file.path)
+        self.id = migration_id
+        self.hash = migration_hash(migration_id)
         self.file = file
         self.undo = rollback
-        self.use_transactions = file.transactional
         self.steps: list[object] = []
 
     @property
@@ -91,6 +94,7 @@ class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         self._schema_seen = False
         self._templates: dict[str, str] = {}
         self._escaping = Escaping(conn.pgconn)
+        self._own = f"{self._plain(schema)}.{self._plain(OWN_TABLE)}"
         super().__init__(DatabaseURI("postgresql+psycopg", None, None, None, None, "", {}), MIGRATION_TABLE)
 
     # ── the connection is the pool's ────────────────────────────────────────────────────────────────────────
@@ -110,9 +114,13 @@ class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
 
     # ── yoyo's tables ───────────────────────────────────────────────────────────────────────────────────────
     def quote_identifier(self, s: str) -> str:
-        quoted: str = super().quote_identifier(s)
+        quoted = self._plain(s)
         if s in (self.migration_table, self.log_table, self.version_table, self.lock_table):
-            return f"{super().quote_identifier(self.home)}.{quoted}"
+            return f"{self._plain(self.home)}.{quoted}"
+        return quoted
+
+    def _plain(self, s: str) -> str:
+        quoted: str = super().quote_identifier(s)
         return quoted
 
     def list_tables(self, **kwargs: object) -> list[str]:
@@ -148,33 +156,75 @@ class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
 
         :param mark: false for a ``post-apply`` hook, which is recorded nowhere.
         """
-        self._run(migration, migration.file.text, migration.file.path, migration.use_transactions, APPLY, mark)
+        file = migration.file
+        assert file is not None, "a plan to go up holds only files"
+        self._run(migration, file.text, file.path, file.transactional, APPLY, mark)
 
     def rollback_one(self, migration: SqlMigration, force: bool = False) -> None:
         """Roll one migration back and record that."""
         undo = migration.undo
-        assert undo is not None, "a plan to go down holds only migrations with a rollback file"
+        assert undo is not None, "a plan to go down holds only what can be undone"
         self._run(migration, undo.text, undo.path, undo.transactional, ROLLBACK, True)
 
     def _run(self, migration: SqlMigration, text: str, path: Any, transactional: bool, what: str, mark: bool) -> None:
         begun = time.perf_counter()
-        record = self._record(migration, what) if mark else []
+
+        def took() -> float:
+            return (time.perf_counter() - begun) * 1000
+
         if transactional:
-            script = transaction_script(path, text, settings=self.settings, record=record)
-            self._send(migration, script, what)
+            record = self.record(migration, what) if mark else []
+            self._send(migration, transaction_script(path, text, settings=self.settings, record=record), what)
         else:
             self._run_by_statement(migration, text, path, what)
+            record = self.record(migration, what, took()) if mark else []
             self._send(migration, transaction_script(path, "", settings=(), record=record), what)
         if mark:
-            self.on_done(Done(migration.id, (time.perf_counter() - begun) * 1000))
+            self.on_done(Done(migration.id, took()))
 
-    def _record(self, migration: Migration, what: str) -> list[str]:
-        mark = self.mark_migration_sql if what == APPLY else self.unmark_migration_sql
-        data = {"migration_hash": migration.hash, "migration_id": migration.id, "when": _now()}
-        return [
+    def record(self, migration: SqlMigration, what: str, ms: float | None = None) -> list[str]:
+        """The statements that record a migration in yoyo's tables and in ours.
+
+        :param what: apply, rollback, mark (applied without running it) or unmark.
+        :param ms: how long it took; default: since the transaction's beginning.
+        """
+        now = _now()
+        mark = self.mark_migration_sql if what in (APPLY, MARK) else self.unmark_migration_sql
+        data = {"migration_hash": migration.hash, "migration_id": migration.id, "when": now}
+        statements = [
             self._literal(self.log_migration_sql, self.get_log_data(migration, what)),
             self._literal(mark, data),
         ]
+        if mark == self.unmark_migration_sql:
+            return [*statements, f"delete from {self._own} where migration_hash = {self._quote(migration.hash)}"]
+        return [*statements, self.own_record(migration, now, ms)]
+
+    def own_record(self, migration: SqlMigration, at: datetime, ms: float | None) -> str:
+        """The statement that stores what was applied.
+
+        :param at: the time in yoyo's row (UTC, without a zone), which makes the two belong together.
+        """
+        file, undo = migration.file, migration.undo
+        assert file is not None
+        values = {
+            "migration_hash": self._quote(migration.hash),
+            "migration_id": self._quote(migration.id),
+            "applied_at_utc": self._quote(at),
+            "sha256": self._quote(file.sha256),
+            "sql": _text(file.text),
+            "rollback_sql": _text(undo.text) if undo else "null",
+            "transactional": str(file.transactional).lower(),
+            "rollback_transactional": str(undo.transactional if undo else True).lower(),
+            "duration_ms": "1000 * extract(epoch from clock_timestamp() - transaction_timestamp())"
+            if ms is None
+            else f"{ms:.3f}",
+            "tool_version": self._quote(__version__),
+        }
+        changes = ", ".join(f"{column} = excluded.{column}" for column in values)
+        return (
+            f"insert into {self._own} ({', '.join(values)}) values ({', '.join(values.values())})"
+            f" on conflict (migration_hash) do update set {changes}"
+        )
 
     def _literal(self, sql: str, values: dict[str, Any]) -> str:
         """One of yoyo's statements with its values written out, to be sent in one message with others."""
@@ -262,6 +312,11 @@ class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
             statement=number,
             statements=total,
         )
+
+
+def _text(text: str) -> str:
+    """A text as an expression that cannot meet anything a file left open: no quote, no comment, no dollar."""
+    return f"convert_from(decode('{b64encode(text.encode()).decode()}', 'base64'), 'UTF8')"
 
 
 def migration_list(migrations: list[SqlMigration], hooks: Sequence[SqlMigration] = ()) -> MigrationList:

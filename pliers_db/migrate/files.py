@@ -53,6 +53,11 @@ class MigrationFile:
         return migration_hash(self.id)
 
     @property
+    def sha256(self) -> str:
+        """The hash of the content, to see whether it was edited after it was applied."""
+        return sha256(self.text.encode()).hexdigest()
+
+    @property
     def key(self) -> tuple[int, int, str]:
         """Where it stands in the order: by number, then by name."""
         return sort_key(self.id)

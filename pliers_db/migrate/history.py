@@ -15,18 +15,27 @@ from psycopg.rows import dict_row
 
 from pliers_db.db import Connection, load_queries
 from pliers_db.errors import MissingPrivilege, ReadOnlyDatabase
+from pliers_db.migrate.files import Folder
 
 MIGRATION_TABLE = "_yoyo_migration"
+OWN_TABLE = "_pliers_migration"
 QUERIES = load_queries("pliers_db.migrate", "sql/migrate.sql")
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """A row of ``_yoyo_migration``."""
+    """A row of ``_yoyo_migration``, with what ours says of it."""
 
     id: str
     hash: str
     at: datetime | None
+    sha256: str | None = None
+    """The hash of the text that was applied; None if stock yoyo applied it."""
+    duration_ms: float | None = None
+    reversible: bool = False
+    """Whether the text that undoes it is stored."""
+    sql: str | None = None
+    """The text that was applied, where it is not the folder's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +48,12 @@ class History:
     """In the order in which they were applied."""
     complete: bool
     """Whether all of yoyo's tables and ours are there."""
+    logged: bool
+    """Whether yoyo's log is there."""
+    yoyo_locks: bool
+    """Whether yoyo's lock table is there."""
+    own_readable: bool
+    """Whether our own table is there and may be read."""
     standby: bool
     read_only: bool
     role: str
@@ -48,21 +63,17 @@ class History:
         return {a.id for a in self.applied}
 
 
-def read_history(conn: Connection) -> History:
+def read_history(conn: Connection, folder: Folder | None = None) -> History:
     """Read which migrations are applied.
 
+    :param folder: of what differs from it the applied text is read too.
     :raises MissingPrivilege: the role may not read yoyo's tables.
     """
     facts = _facts(conn)
     applied: tuple[Applied, ...] = ()
     if facts["has_history"]:
-        # Before version 2 (yoyo < 6) the table had other columns.
-        columns = "migration_id, migration_hash, applied_at_utc" if facts["has_version"] else "id, '', ctime"
-        query = sql.SQL("select " + columns + " from {} order by 3, 1").format(
-            sql.Identifier(facts["schema"], MIGRATION_TABLE)
-        )
         try:
-            rows = conn.execute(query).fetchall()
+            rows = _rows(conn, facts, folder)
         except psycopg.errors.InsufficientPrivilege as error:
             table = f"{facts['schema']}.{MIGRATION_TABLE}"
             raise MissingPrivilege(
@@ -71,15 +82,38 @@ def read_history(conn: Connection) -> History:
                 fix=f"grant usage on schema {facts['schema']} to {facts['role']}; "
                 f"grant select on {table} to {facts['role']};",
             ) from error
-        applied = tuple(Applied(i, h, at and at.replace(tzinfo=UTC)) for i, h, at in rows)
+        applied = tuple(Applied(i, h, at and at.replace(tzinfo=UTC), *rest) for i, h, at, *rest in rows)
     return History(
         schema=facts["schema"],
         applied=applied,
-        complete=all(facts[key] for key in ("has_history", "has_version", "has_lock", "has_owner")),
+        complete=all(facts[key] for key in ("has_history", "has_version", "has_lock", "has_own")),
+        logged=facts["has_log"],
+        yoyo_locks=facts["has_lock"],
+        own_readable=facts["reads_own"],
         standby=facts["standby"],
         read_only=facts["read_only"],
         role=facts["role"],
     )
+
+
+def _rows(conn: Connection, facts: dict[str, Any], folder: Folder | None) -> list[tuple[Any, ...]]:
+    yoyo = sql.Identifier(facts["schema"], MIGRATION_TABLE)
+    if facts["reads_own"] and facts["has_version"]:
+        own = sql.Identifier(facts["schema"], OWN_TABLE)
+        known = [m.sha256 for m in folder.migrations] if folder else []
+        return conn.execute(sql.SQL(QUERIES["history"]).format(yoyo=yoyo, own=own), [known]).fetchall()
+    # Before version 2 (yoyo < 6) the table had other columns.
+    columns = sql.SQL("migration_id, migration_hash, applied_at_utc" if facts["has_version"] else "id, '', ctime")
+    return conn.execute(sql.SQL("select {} from {} order by 3, 1").format(columns, yoyo)).fetchall()
+
+
+def read_stored_rollback(conn: Connection, schema: str, migration_hash: str) -> tuple[str, bool] | None:
+    """The text that undoes an applied migration as it stood then, and whether it runs in a transaction."""
+    query = sql.SQL(QUERIES["stored_rollback"]).format(
+        own=sql.Identifier(schema, OWN_TABLE), yoyo=sql.Identifier(schema, MIGRATION_TABLE)
+    )
+    row = conn.execute(query, [migration_hash]).fetchone()
+    return (row[0], row[1]) if row and row[0] is not None else None
 
 
 def _facts(conn: Connection) -> dict[str, Any]:

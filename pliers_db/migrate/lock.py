@@ -25,7 +25,7 @@ from psycopg.pq import TransactionStatus
 from pliers_db.db import Connection
 from pliers_db.db.locks import LockName, advisory_unlock, lock_holders, try_advisory_lock
 from pliers_db.errors import MigrationLocked
-from pliers_db.migrate.history import QUERIES
+from pliers_db.migrate.history import OWN_TABLE, QUERIES
 from pliers_db.progress import Reporter
 from pliers_db.units import format_duration
 
@@ -68,7 +68,7 @@ def _take_advisory(conn: Connection, deadline: float, reporter: Reporter) -> Non
         deadline,
         reporter,
         why="It works or waits in this database right now; its lock goes with its connection.",
-        fix="Wait, or give --wait a longer time; select pg_terminate_backend(pid) ends it.",
+        fix="Wait, or give --wait a longer time; pliers-db migrate unlock --terminate ends it.",
     )
 
 
@@ -125,7 +125,7 @@ def _take_row(conn: Connection, schema: str, deadline: float, reporter: Reporter
         deadline,
         reporter,
         why="Its row stands in yoyo_lock; a yoyo that was killed leaves it behind.",
-        fix="Wait, or give --wait a longer time; if that process is dead: yoyo break-lock",
+        fix="Wait, or give --wait a longer time; if that process is dead: pliers-db migrate unlock",
     )
     return taken
 
@@ -158,7 +158,7 @@ def _poll(
 
 
 def _create_tables(conn: Connection, schema: str) -> None:
-    for relation in ("yoyo_lock", "_pliers_lock"):
+    for relation in ("yoyo_lock", "_pliers_lock", OWN_TABLE):
         exists = conn.execute(
             "select to_regclass(format('%%I.%%I', %s::text, %s::text))", [schema, relation]
         ).fetchone()

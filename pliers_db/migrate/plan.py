@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from difflib import get_close_matches
 from enum import StrEnum
 
-from pliers_db.errors import NoRollback, UnknownMigration
-from pliers_db.migrate.files import Folder, MigrationFile, sort_key
-from pliers_db.migrate.history import History
+from pliers_db.errors import HistoryConflict, NoRollback, UnknownMigration
+from pliers_db.migrate.edits import same_meaning, short_diff
+from pliers_db.migrate.files import Folder, MigrationFile, migration_hash, sort_key
+from pliers_db.migrate.history import Applied, History
 
 
 class State(StrEnum):
     """How a migration stands."""
 
     APPLIED = "applied"
-    PENDING = "pending"
+    UNVERIFIED = "unverified"
+    """Applied by stock yoyo: what was run is not known."""
+    EDITED = "edited"
+    """Applied, and its file says something else now."""
     MISSING = "missing"
-    """Applied, but its file is gone."""
+    """Applied, and its file is gone."""
+    PENDING = "pending"
+    OUT_OF_ORDER = "out-of-order"
+    """Pending, and older than one that is applied."""
+
+
+_TO_DO = (State.PENDING, State.OUT_OF_ORDER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +37,30 @@ class Entry:
 
     id: str
     state: State
-    applied_at: datetime | None = None
     file: MigrationFile | None = None
+    record: Applied | None = None
+
+    @property
+    def hash(self) -> str:
+        """yoyo's key."""
+        return migration_hash(self.id)
+
+    @property
+    def applied_at(self) -> datetime | None:
+        """When it was applied."""
+        return self.record.at if self.record else None
 
     @property
     def reversible(self) -> bool:
-        """Whether there is a rollback file."""
-        return self.file is not None and self.file.rollback_path is not None
+        """Whether there is a rollback: a file, or the text that was stored when it was applied."""
+        return (self.file is not None and self.file.rollback_path is not None) or (
+            self.record is not None and self.record.reversible
+        )
+
+    @property
+    def cosmetic(self) -> bool:
+        """Whether its file differs from what was applied, but only in comments and layout."""
+        return self.state is State.APPLIED and bool(self.record and self.record.sql)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +76,29 @@ class Status:
     @property
     def pending(self) -> tuple[MigrationFile, ...]:
         """The files to apply, in order."""
-        return tuple(e.file for e in self.entries if e.state is State.PENDING and e.file)
+        return tuple(e.file for e in self.entries if e.state in _TO_DO and e.file)
 
     @property
-    def out_of_order(self) -> tuple[MigrationFile, ...]:
-        """Pending files that stand before an applied one."""
-        last = max((n for n, e in enumerate(self.entries) if e.state is not State.PENDING), default=-1)
-        return tuple(e.file for e in self.entries[: last + 1] if e.state is State.PENDING and e.file)
+    def applied(self) -> tuple[Entry, ...]:
+        """What the database has, in order."""
+        return tuple(e for e in self.entries if e.record is not None)
+
+    @property
+    def ahead(self) -> tuple[Entry, ...]:
+        """Missing ones that are newer than every file here: the database was migrated by a newer version."""
+        last = max((n for n, e in enumerate(self.entries) if e.file), default=-1)
+        return tuple(e for e in self.entries[last + 1 :] if e.state is State.MISSING)
+
+    @property
+    def clean(self) -> bool:
+        """Whether everything is applied and as it was then."""
+        return all(e.state in (State.APPLIED, State.UNVERIFIED) for e in self.entries)
 
 
 def compare(folder: Folder, history: History) -> Status:
     """Lay the folder beside the history."""
     applied = {a.id: a for a in history.applied}
-    entries = [
-        Entry(m.id, State.APPLIED, applied[m.id].at, m) if m.id in applied else Entry(m.id, State.PENDING, file=m)
-        for m in folder.migrations
-    ]
+    entries = [Entry(m.id, _state(m, applied.get(m.id)), m, applied.get(m.id)) for m in folder.migrations]
     known = {m.id for m in folder.migrations}
     gone = sorted((a for a in history.applied if a.id not in known), key=lambda a: sort_key(a.id))
     for missing in gone:  # in among the others, where its number puts it
@@ -72,8 +106,58 @@ def compare(folder: Folder, history: History) -> Status:
             (n for n, e in enumerate(entries) if sort_key(e.id) > sort_key(missing.id)),
             len(entries),
         )
-        entries.insert(place, Entry(missing.id, State.MISSING, missing.at))
-    return Status(tuple(entries))
+        entries.insert(place, Entry(missing.id, State.MISSING, record=missing))
+    last = max((n for n, e in enumerate(entries) if e.record), default=-1)
+    return Status(
+        tuple(
+            replace(e, state=State.OUT_OF_ORDER) if e.state is State.PENDING and n < last else e
+            for n, e in enumerate(entries)
+        )
+    )
+
+
+def _state(file: MigrationFile, record: Applied | None) -> State:
+    if record is None:
+        return State.PENDING
+    if record.sha256 is None:
+        return State.UNVERIFIED
+    if record.sha256 == file.sha256 or (record.sql is not None and same_meaning(record.sql, file.text)):
+        return State.APPLIED
+    return State.EDITED
+
+
+def check_history(status: Status, planned: tuple[MigrationFile, ...], *, allow_out_of_order: bool = False) -> None:
+    """Let `up` go on only if the folder continues what the database has.
+
+    :raises HistoryConflict: an applied file was edited or is gone, or one to apply is older than an applied one.
+    """
+    ahead = {e.id for e in status.ahead}
+    for entry in status.entries:
+        if entry.state is State.EDITED and entry.file:
+            sql = entry.record.sql if entry.record else None
+            diff = "\n" + short_diff(sql, entry.file.text) if sql else ""
+            raise HistoryConflict(
+                f"{entry.file.path} was edited after it was applied",
+                why=f"The database has the earlier text; a new database would get the later one.{diff}",
+                fix=f"Undo the edit and write a new migration; or: pliers-db migrate repair --accept-edit {entry.id}",
+                id=entry.id,
+            )
+        if entry.state is State.MISSING and entry.id not in ahead:
+            raise HistoryConflict(
+                f"{entry.id} is applied, but its file is missing",
+                why="It stands before other migrations of this folder: another branch, or a deleted file.",
+                fix=f"Bring the file back; or: pliers-db migrate repair --forget {entry.id}",
+                id=entry.id,
+            )
+    wanted = {m.id for m in planned}
+    late = [e.id for e in status.of(State.OUT_OF_ORDER) if e.id in wanted]
+    if late and not allow_out_of_order:
+        raise HistoryConflict(
+            f"{late[0]} is older than a migration that is already applied",
+            why=f"Elsewhere it would run before {status.applied[-1].id}, here after it: the results may differ.",
+            fix="Give it a newer number; or: pliers-db migrate up --allow-out-of-order",
+            ids=late,
+        )
 
 
 def plan_up(status: Status, to: str | None = None) -> tuple[MigrationFile, ...]:
@@ -90,32 +174,33 @@ def plan_up(status: Status, to: str | None = None) -> tuple[MigrationFile, ...]:
     return tuple(m for m in status.pending if m.id in wanted)
 
 
-def plan_down(status: Status, *, steps: int = 1, to: str | None = None) -> tuple[MigrationFile, ...]:
+def plan_down(status: Status, *, steps: int = 1, to: str | None = None) -> tuple[Entry, ...]:
     """The migrations that `down` rolls back, the last one first.
 
     :param steps: how many; more than there are means all.
     :param to: instead: everything after this one, which stays applied.
-    :raises NoRollback: one of them has no file, or no rollback file.
+    :raises NoRollback: what undoes one of them is in no file and was not stored.
     """
-    applied = [e for e in status.entries if e.state is not State.PENDING]
+    applied = status.applied
     if to is not None:
         ids = [e.id for e in applied]
         steps = len(ids) - 1 - ids.index(find_id(to, ids, "applied migration"))
     chosen = applied[len(applied) - min(steps, len(applied)) :][::-1]
     for entry in chosen:
+        if entry.reversible:
+            continue
         if entry.file is None:
             raise NoRollback(
                 f"{entry.id} is applied, but its file is missing; nothing was changed",
-                why="What would undo it is not known.",
+                why="Stock yoyo applied it, or it had no rollback: what would undo it is not known.",
                 fix=f"Bring {entry.id}.sql and its .rollback.sql back, for example with git.",
             )
-        if entry.file.rollback_path is None:
-            raise NoRollback(
-                f"{entry.id} has no rollback file; nothing was changed",
-                why=f"{entry.file.path.with_suffix('')}.rollback.sql does not exist.",
-                fix="Write that file, or go forward with a new migration.",
-            )
-    return tuple(e.file for e in chosen if e.file)
+        raise NoRollback(
+            f"{entry.id} has no rollback file; nothing was changed",
+            why=f"{entry.file.path.with_suffix('')}.rollback.sql does not exist.",
+            fix="Write that file, or go forward with a new migration.",
+        )
+    return chosen
 
 
 def find_id(wanted: str, ids: list[str], kind: str = "migration") -> str:

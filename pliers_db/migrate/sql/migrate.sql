@@ -11,8 +11,12 @@ select home.name as schema,
        exists (select from pg_namespace n where n.nspname = home.name) as schema_exists,
        to_regclass(format('%I._yoyo_migration', home.name)) is not null as has_history,
        to_regclass(format('%I._yoyo_version', home.name)) is not null as has_version,
+       to_regclass(format('%I._yoyo_log', home.name)) is not null as has_log,
        to_regclass(format('%I.yoyo_lock', home.name)) is not null as has_lock,
-       to_regclass(format('%I._pliers_lock', home.name)) is not null as has_owner,
+       to_regclass(format('%I._pliers_lock', home.name)) is not null
+           and to_regclass(format('%I._pliers_migration', home.name)) is not null as has_own,
+       coalesce(has_table_privilege(to_regclass(format('%I._pliers_migration', home.name)), 'select'), false)
+           as reads_own,
        pg_is_in_recovery() as standby,
        current_setting('transaction_read_only')::bool as read_only,
        current_user::text as role
@@ -25,7 +29,8 @@ select needed.privilege, needed.object
                ('insert, delete, select', %(schema)s, '_yoyo_migration'),
                ('insert', %(schema)s, '_yoyo_log'),
                ('insert, delete, select', %(schema)s, 'yoyo_lock'),
-               ('insert, delete, select', %(schema)s, '_pliers_lock')) as w(privileges, schema, relation),
+               ('insert, delete, select', %(schema)s, '_pliers_lock'),
+               ('insert, update, delete, select', %(schema)s, '_pliers_migration')) as w(privileges, schema, relation),
        lateral (select trim(p) as privilege,
                        case when w.relation is null then format('schema %%I', w.schema)
                             else format('%%I.%%I', w.schema, w.relation) end as object,
@@ -44,6 +49,69 @@ create table if not exists {} (locked int default 1, ctime timestamp, pid int no
 create table if not exists {} (
     pid int not null, ctime timestamp not null, host text, backend_pid int, backend_start timestamptz)
 
+-- name: create_pliers_migration
+-- What yoyo does not keep: the text of each applied migration and of what undoes it. A row counts only beside a row of
+-- yoyo's with the same time: stock yoyo may have rolled back and applied since.
+create table if not exists {} (
+    migration_hash varchar(64) primary key,
+    migration_id varchar(255) not null,
+    applied_at_utc timestamp not null,
+    sha256 char(64) not null,
+    sql text not null,
+    rollback_sql text,
+    transactional boolean not null,
+    rollback_transactional boolean not null,
+    duration_ms double precision,
+    tool_version text not null)
+
+-- name: history
+-- What yoyo has recorded as applied, with what we know of it. The text only where its hash is not one of the folder's.
+select m.migration_id, m.migration_hash, m.applied_at_utc, p.sha256, p.duration_ms,
+       p.rollback_sql is not null as reversible,
+       case when p.sha256 = any(%s) then null else p.sql end as sql
+  from {yoyo} m
+  left join {own} p on p.migration_hash = m.migration_hash and p.applied_at_utc = m.applied_at_utc
+ order by m.applied_at_utc, m.migration_id
+
+-- name: stored_rollback
+-- What undoes an applied migration, as its file stood when it was applied.
+select p.rollback_sql, p.rollback_transactional
+  from {own} p join {yoyo} m on m.migration_hash = p.migration_hash and m.applied_at_utc = p.applied_at_utc
+ where p.migration_hash = %s
+
+-- name: log
+-- Everything that was ever applied, rolled back, marked or unmarked; the duration of what is applied now.
+select l.migration_id, l.operation, l.username, l.hostname, l.created_at_utc, p.duration_ms
+  from {log} l
+  left join {own} p on p.migration_hash = l.migration_hash and l.operation = 'apply'
+       and l.created_at_utc = (select max(created_at_utc) from {log} n
+                                where n.migration_hash = l.migration_hash and n.operation = 'apply')
+ order by l.created_at_utc desc, l.id limit %s
+
+-- name: plain_log
+-- The same where our table is not there, or not ours to read.
+select migration_id, operation, username, hostname, created_at_utc, null
+  from {log} order by created_at_utc desc, id limit %s
+
+-- name: plain_lock_row
+-- The same before our tables are there.
+select pid, ctime, false as ours, null as host from {rows}
+
+-- name: terminate_holders
+-- End the sessions that hold the advisory lock.
+select pg_terminate_backend(pid) from pg_locks
+ where locktype = 'advisory' and granted and classid = 1886153061 and objid = %s and objsubid = 2
+   and database = (select oid from pg_database where datname = current_database()) and pid <> pg_backend_pid()
+
+-- name: sessions_before
+-- Which other clients of this database have been connected since before that time (or for how long is hidden)?
+select pid, coalesce(nullif(application_name, ''), 'a session') as name
+  from pg_stat_activity
+ where datname = current_database() and pid <> pg_backend_pid()
+   and coalesce(backend_type, 'client backend') = 'client backend'
+   and coalesce(backend_start, '-infinity') <= %s
+ order by pid
+
 -- name: lock_row
 -- Who holds yoyo's lock: one of us (then with its host), or stock yoyo?
 select l.pid, l.ctime, o.pid is not null as ours, o.host
@@ -56,7 +124,7 @@ select exists (
      where c.relkind in ('r', 'p', 'f', 'm')
        and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_(toast|temp)'
        and c.relname not in ('_yoyo_migration', '_yoyo_log', '_yoyo_version', 'yoyo_lock',
-                             '_pliers_lock', '_pliers_migration')
+                             '_pliers_lock', '_pliers_migration', '_pliers_progress')
        and not exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid
                           and d.deptype = 'e'))
 

@@ -1,4 +1,4 @@
-"""``pliers-db migrate``: apply, roll back and inspect migrations."""
+"""``pliers-db migrate new``, ``status``, ``up``, ``down`` and ``redo``."""
 
 from __future__ import annotations
 
@@ -20,27 +20,20 @@ from pliers_db.cli.context import (
     open_database,
     resolve,
 )
+from pliers_db.cli.migrate.options import (
+    DirOption,
+    LockTimeoutOption,
+    StatementTimeoutOption,
+    WaitOption,
+    folder_of,
+)
 from pliers_db.units import format_count, format_duration
 
 if TYPE_CHECKING:
     from pliers_db.config import Settings
-    from pliers_db.migrate import Entry, Options, Outcome
-
-app = typer.Typer(help="Apply, roll back and inspect migrations.", no_args_is_help=True)
-
-DirOption = Annotated[
-    Path | None, typer.Option("--dir", help="The migrations folder, instead of the project's.", show_default=False)
-]
-WaitOption = Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for another run's lock.")]
-LockTimeoutOption = Annotated[
-    float, typer.Option("--lock-timeout", min=0, help="Seconds a statement may wait for a lock; 0: for ever.")
-]
-StatementTimeoutOption = Annotated[
-    float, typer.Option("--statement-timeout", min=0, help="Seconds a statement may take; 0: for ever.")
-]
+    from pliers_db.migrate import Entry, Outcome
 
 
-@app.command()
 def new(
     name: Annotated[str, typer.Argument(help="What it does, in a few words: add_users.")],
     non_transactional: Annotated[
@@ -65,9 +58,8 @@ def new(
             emit(_relative(path))
 
 
-@app.command()
 def status(
-    check: Annotated[bool, typer.Option("--check", help="Exit 1 if anything is pending or missing.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit 1 if anything is pending, edited or missing.")] = False,
     directory: DirOption = None,
     env: EnvOption = None,
     database_url: UrlOption = None,
@@ -75,41 +67,43 @@ def status(
     debug: DebugOption = False,
 ) -> None:
     """Show which migrations are applied. Reads only: no lock, works on a standby."""
-    from pliers_db.migrate import State, read_folder, read_status
+    from pliers_db.migrate import State, read_status
 
     settings = resolve(env, database_url)
-    folder = read_folder(directory or settings.project.migrations)
+    folder = folder_of(settings, directory)
     with open_database(settings, "migrate status") as database:
         found = read_status(database, folder)
-    pending, missing = found.of(State.PENDING), found.of(State.MISSING)
+    counts = {state: len(found.of(state)) for state in State}
     if json:
         emit_json(
             {
                 "target": str(settings.target),
                 "environment": settings.environment,
-                "applied": len(found.of(State.APPLIED)),
-                "pending": len(pending),
-                "missing": len(missing),
+                "applied": len(found.applied),
+                "pending": len(found.pending),
+                "states": {state: count for state, count in counts.items() if count},
                 "migrations": [_entry(e) for e in found.entries],
             }
         )
     else:
         rows = [
-            (e.state, e.id, f"{e.applied_at:%Y-%m-%d %H:%M:%S}Z" if e.applied_at else "", _remark(e))
+            (e.state, e.id, f"{e.applied_at:%Y-%m-%d %H:%M:%S}Z" if e.applied_at else "", _took(e), _remark(e))
             for e in found.entries
         ]
-        emit_table(("STATE", "MIGRATION", "APPLIED AT", ""), rows)
-        parts = [f"{len(found.of(State.APPLIED))} applied", f"{len(pending)} pending"]
-        emit(", ".join(parts + ([f"{len(missing)} missing"] if missing else [])))
+        emit_table(("STATE", "MIGRATION", "APPLIED AT", "TOOK", ""), rows, right=[3])
+        always = (State.APPLIED, State.PENDING)
+        emit(", ".join(f"{count} {state}" for state, count in counts.items() if count or state in always))
     for warning in folder.warnings:
         Console().warn(warning)
-    if check and (pending or missing):
+    if check and not found.clean:
         raise typer.Exit(1)
 
 
-@app.command()
 def up(
     to: Annotated[str | None, typer.Option("--to", help="The last migration to apply.", show_default=False)] = None,
+    allow_out_of_order: Annotated[
+        bool, typer.Option("--allow-out-of-order", help="Apply what is older than an applied migration.")
+    ] = False,
     directory: DirOption = None,
     wait: WaitOption = 60.0,
     lock_timeout: LockTimeoutOption = 5.0,
@@ -124,7 +118,7 @@ def up(
     from pliers_db import migrate
 
     settings, console = resolve(env, database_url), Console(quiet=quiet)
-    folder = migrate.read_folder(directory or settings.project.migrations)
+    folder = folder_of(settings, directory)
     announce(console, settings)
     with open_database(settings, "migrate up") as database:
         outcome = migrate.up(
@@ -132,13 +126,12 @@ def up(
             folder,
             environment=settings.environment,
             to=to,
-            options=_options(wait, lock_timeout, statement_timeout),
+            options=migrate.Options(wait, lock_timeout, statement_timeout, allow_out_of_order),
             reporter=console,
         )
     _report(outcome, settings, json)
 
 
-@app.command()
 def down(
     steps: Annotated[int, typer.Option("--steps", min=1, help="How many to roll back.")] = 1,
     to: Annotated[
@@ -158,17 +151,16 @@ def down(
     """Roll the last migration back, or several."""
     _down(
         "migrate down",
-        _options(wait, lock_timeout, statement_timeout),
+        (wait, lock_timeout, statement_timeout),
         (env, database_url, directory),
+        confirm_db,
         quiet,
         json,
-        confirm_db,
         steps=steps,
         to=to,
     )
 
 
-@app.command()
 def redo(
     steps: Annotated[int, typer.Option("--steps", min=1, help="How many.")] = 1,
     confirm_db: ConfirmOption = None,
@@ -185,11 +177,11 @@ def redo(
     """Roll the last migration back and apply it again."""
     _down(
         "migrate redo",
-        _options(wait, lock_timeout, statement_timeout),
+        (wait, lock_timeout, statement_timeout),
         (env, database_url, directory),
+        confirm_db,
         quiet,
         json,
-        confirm_db,
         steps=steps,
         again=True,
     )
@@ -197,18 +189,18 @@ def redo(
 
 def _down(
     command: str,
-    options: Options,
+    timeouts: tuple[float, float, float],
     where: tuple[str | None, str | None, Path | None],
+    confirm_db: str | None,
     quiet: bool,
     json: bool,
-    confirm_db: str | None,
     **arguments: Any,
 ) -> None:
     from pliers_db import migrate
 
     env, database_url, directory = where
     settings, console = resolve(env, database_url), Console(quiet=quiet)
-    folder = migrate.read_folder(directory or settings.project.migrations)
+    folder = folder_of(settings, directory)
     announce(console, settings)
     with open_database(settings, command) as database:
         outcome = with_confirmation(
@@ -217,24 +209,16 @@ def _down(
                 database,
                 folder,
                 environment=settings.environment,
-                options=options,
-                reporter=console,
                 confirm=confirm,
+                options=migrate.Options(*timeouts),
+                reporter=console,
                 **arguments,
             ),
         )
     _report(outcome, settings, json)
 
 
-def _options(wait: float, lock_timeout: float, statement_timeout: float) -> Options:
-    from pliers_db.migrate import Options
-
-    return Options(wait, lock_timeout, statement_timeout)
-
-
 def _report(outcome: Outcome, settings: Settings, json: bool) -> None:
-    from pliers_db.migrate import State
-
     pending = len(outcome.status.pending)
     if json:
         emit_json(
@@ -252,7 +236,7 @@ def _report(outcome: Outcome, settings: Settings, json: bool) -> None:
             took = format_duration(sum(d.ms for d in done) / 1000)
             emit(f"{word} {format_count(len(done), 'migration')} in {took}.")
     if not outcome.applied and not outcome.rolled_back:
-        emit(f"Nothing to do: {format_count(len(outcome.status.of(State.APPLIED)), 'migration')} applied.")
+        emit(f"Nothing to do: {format_count(len(outcome.status.applied), 'migration')} applied.")
     if pending:
         emit(f"{format_count(pending, 'migration')} pending.")
 
@@ -265,13 +249,21 @@ def _entry(entry: Entry) -> dict[str, Any]:
         "path": str(entry.file.path) if entry.file else None,
         "transactional": entry.file.transactional if entry.file else None,
         "reversible": entry.reversible,
+        "ms": entry.record.duration_ms if entry.record else None,
+        "cosmetic_edit": entry.cosmetic,
     }
+
+
+def _took(entry: Entry) -> str:
+    ms = entry.record.duration_ms if entry.record else None
+    return "" if ms is None else format_duration(ms / 1000)
 
 
 def _remark(entry: Entry) -> str:
     remarks: Sequence[tuple[bool, str]] = (
         (entry.file is None, "its file is gone"),
-        (entry.file is not None and not entry.reversible, "no rollback file"),
+        (entry.cosmetic, "comments or layout changed since"),
+        (not entry.reversible, "no rollback"),
         (entry.file is not None and not entry.file.transactional, "not transactional"),
     )
     return ", ".join(text for true, text in remarks if true)

@@ -1,0 +1,12 @@
+"""``pliers-db migrate``: apply, roll back and inspect migrations."""
+
+from __future__ import annotations
+
+import typer
+
+from pliers_db.cli.migrate import record, run
+
+app = typer.Typer(help="Apply, roll back and inspect migrations.", no_args_is_help=True)
+
+for command in (run.new, run.status, run.up, run.down, run.redo, record.history, record.repair, record.unlock):
+    app.command()(command)

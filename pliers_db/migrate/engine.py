@@ -1,0 +1,187 @@
+"""A run of yoyo over our connection: prepared, reported, and its errors put into context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from pliers_db.db import Connection, Database
+from pliers_db.errors import MigrationFailed, MigrationPartial, NoRollback, PliersError
+from pliers_db.migrate.files import Folder, MigrationFile, RollbackFile, read_rollback
+from pliers_db.migrate.history import History, read_stored_rollback
+from pliers_db.migrate.parser import check, is_empty
+from pliers_db.migrate.plan import Entry, State
+from pliers_db.progress import Reporter
+from pliers_db.units import format_count, format_duration
+
+if TYPE_CHECKING:
+    from pliers_db.migrate.backend import Done, PooledBackend
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a run behaves; times in seconds."""
+
+    wait: float = 60.0
+    """How long to wait for another run."""
+    lock_timeout: float = 5.0
+    """How long a statement may wait for a lock on an object; 0 means for ever."""
+    statement_timeout: float = 0.0
+    """How long a statement may take; 0 means for ever."""
+    allow_out_of_order: bool = False
+    """Apply what is older than an applied migration."""
+
+
+DEFAULTS = Options()
+
+
+@contextmanager
+def session(database: Database, reporter: Reporter) -> Iterator[Connection]:
+    """A borrowed connection in autocommit mode, whose notices go to the reporter."""
+
+    def tell(diag: psycopg.errors.Diagnostic) -> None:
+        text = f"{diag.severity}: {diag.message_primary}"
+        (reporter.warn if diag.severity_nonlocalized == "WARNING" else reporter.info)(text)
+
+    with database.connection(autocommit=True) as conn:
+        conn.add_notice_handler(tell)
+        try:
+            yield conn
+        finally:
+            conn.remove_notice_handler(tell)
+
+
+def open_backend(
+    conn: Connection, history: History, options: Options, on_done: Callable[[Done], None] = lambda done: None
+) -> PooledBackend:
+    """yoyo on this connection, its tables there and of this version. Needs the lock."""
+    from pliers_db.migrate.backend import PooledBackend  # imports yoyo, which `status` does not need
+
+    backend = PooledBackend(conn, history.schema, settings=_settings(conn, options), on_done=on_done)
+    conn.execute("set client_encoding to 'UTF8'")
+    backend.ensure_internal_schema_updated()
+    return backend
+
+
+def _settings(conn: Connection, options: Options) -> tuple[str, ...]:
+    """What each migration's transaction begins with."""
+    settings = [
+        f"set local lock_timeout = '{options.lock_timeout * 1000:.0f}ms'",
+        f"set local statement_timeout = '{options.statement_timeout * 1000:.0f}ms'",
+    ]
+    # A server whose client was killed goes on, holding the lock, until it next writes to the socket.
+    check_interval = "set local client_connection_check_interval = '5s'"
+    try:
+        with conn.transaction():
+            conn.execute(check_interval)
+        settings.append(check_interval)
+    except psycopg.errors.InvalidParameterValue:  # the server's platform cannot
+        pass
+    return tuple(settings)
+
+
+def apply(
+    conn: Connection,
+    history: History,
+    planned: Sequence[MigrationFile],
+    folder: Folder,
+    options: Options,
+    reporter: Reporter,
+) -> list[Done]:
+    """Apply migrations in the order given, then the hooks."""
+    from pliers_db.migrate.backend import SqlMigration, migration_list
+
+    applied: list[Done] = []
+    with reporter.task("Applying", total=len(planned), unit="migrations") as task:
+
+        def on_done(done: Done) -> None:
+            applied.append(done)
+            reporter.info(f"applied {done.id} ({format_duration(done.ms / 1000)})")
+            task.advance()
+
+        backend = open_backend(conn, history, options, on_done)
+        migrations = migration_list(
+            [SqlMigration(m.id, m, read_rollback(m)) for m in planned],
+            [SqlMigration(m.id, m) for m in folder.hooks],
+        )
+        with _named(applied, len(planned), "applied"):
+            backend.apply_migrations(migrations)
+    return applied
+
+
+def roll_back(
+    conn: Connection,
+    history: History,
+    pairs: Sequence[tuple[Entry, RollbackFile]],
+    options: Options,
+    reporter: Reporter,
+) -> list[Done]:
+    """Roll migrations back in the order given."""
+    from pliers_db.migrate.backend import SqlMigration, migration_list
+
+    rolled_back: list[Done] = []
+
+    def on_done(done: Done) -> None:
+        rolled_back.append(done)
+        reporter.info(f"rolled back {done.id} ({format_duration(done.ms / 1000)})")
+
+    backend = open_backend(conn, history, options, on_done)
+    with _named(rolled_back, len(pairs), "rolled back"):
+        backend.rollback_migrations(migration_list([SqlMigration(e.id, e.file, undo) for e, undo in pairs]))
+    return rolled_back
+
+
+@contextmanager
+def _named(done: list[Done], total: int, word: str) -> Iterator[None]:
+    """Say in an error what had been done before it, and what a failed hook means."""
+    try:
+        yield
+    except PliersError as error:
+        error.details[word.replace(" ", "_")] = [d.id for d in done]
+        if done and isinstance(error, MigrationFailed) and len(done) == total:
+            raise MigrationPartial(
+                error.message,
+                why=f"{error.why}\nAll {format_count(total, 'migration')} are {word}; only this hook failed.",
+                fix="Correct the hook; it runs again after the next migration, or now: psql -f FILE",
+                **error.details,
+            ) from error
+        if done:
+            last = done[-1].id
+            error.why += f"\n{format_count(len(done), 'migration')} before it {word} (last {last})."
+        raise
+
+
+def check_files(migrations: Sequence[MigrationFile]) -> None:
+    """Refuse what cannot work, before anything is run."""
+    for migration in migrations:
+        check(migration.path, migration.text, transactional=migration.transactional)
+
+
+def find_rollbacks(
+    conn: Connection, history: History, planned: Sequence[Entry], folder: Folder
+) -> list[tuple[Entry, RollbackFile]]:
+    """What undoes each migration of a plan, checked before anything is run.
+
+    The file; but the text that was stored when it was applied if the file is gone, or if the migration was edited
+    since, so that the file may undo something else.
+    """
+    pairs = []
+    for entry in planned:
+        undo = read_rollback(entry.file) if entry.file else None
+        if undo is None or entry.state is State.EDITED:
+            stored = read_stored_rollback(conn, history.schema, entry.hash)
+            if stored is not None:
+                undo = RollbackFile(folder.path / f"{entry.id}.rollback.sql (stored)", *stored)
+        if undo is None or is_empty(undo.text):
+            raise NoRollback(
+                f"{entry.id} has no rollback: {folder.path / entry.id}.rollback.sql holds no SQL",
+                why="Nothing was changed: it would be recorded as rolled back and still be there.",
+                fix="Write what undoes it (`select 1;` if nothing is to be undone).",
+            )
+        check(undo.path, undo.text, transactional=undo.transactional)
+        pairs.append((entry, undo))
+    return pairs
