@@ -18,7 +18,7 @@ from pliers_db.health.limit import Limit
 from pliers_db.health.outcome import Level
 from pliers_db.health.session import load
 from pliers_db.health.situation import Situation
-from pliers_db.migrate import State, Status, compare, read_folder, read_history
+from pliers_db.migrate import State, Status, look, read_folder
 from pliers_db.units import format_count, format_duration, format_size
 
 
@@ -118,7 +118,7 @@ def _read_migrations(at: Situation) -> Status:
     except NoMigrations as none:
         raise Skip(none.message) from none
     with at.session.as_others_see_it() as conn:
-        return compare(files, read_history(conn))
+        return look(conn, files)
 
 
 @check(
@@ -150,7 +150,11 @@ def migrations(status: Status, at: Situation) -> Judgement:
         )
         for entry in status.of(State.MISSING)
     ]
-    applied = len(status.of(State.APPLIED))
+    findings += [
+        Finding(Level.WARN, entry.id, f"{entry.id} was edited after it was applied", "pliers-db migrate status")
+        for entry in status.of(State.EDITED)
+    ]
+    applied = len(status.applied)
     return Judgement(
         f"{format_count(applied, 'migration')} applied, none pending",
         findings,
