@@ -34,8 +34,12 @@ from pliers_db.catalog.session import pinned
 from pliers_db.db import Connection, load_queries
 
 Row = dict[str, Any]
+Rows = dict[str, list[Row]]
 Made = TypeVar("Made")
 Placed = TypeVar("Placed", bound=Object)
+
+Parts = dict[int, list[Made]]
+"""What belongs to an object, by its id."""
 
 _ENTRY = ("kind", "path", "definition", "owner", "acl", "acl_default", "comment")
 
@@ -50,20 +54,21 @@ def snapshot(conn: Connection, *, exclude: Collection[str] = ()) -> Snapshot:
         with its sequences.
     """
     rows = _read(conn)
+    columns = _by(Column, rows["columns"], "relation")
     sequences = (row for row in rows["sequences"] if not _fits(row["table_path"] or "", exclude))
     return Snapshot(
         conn.info.server_version,
         schemas=_sorted((_build(Schema, row) for row in rows["schemas"]), exclude),
         extensions=_sorted((_build(Extension, row) for row in rows["extensions"]), exclude),
-        types=_sorted(_types(rows), exclude),
-        tables=_sorted(_tables(rows), exclude),
+        types=_sorted(_types(rows, columns), exclude),
+        tables=_sorted(_tables(rows, columns), exclude),
         sequences=_sorted((_build(Sequence, row) for row in sequences), exclude),
         routines=_sorted((_build(Routine, row) for row in rows["routines"]), exclude),
         entries=_sorted((_build(Entry, row) for row in rows["entries"]), exclude),
     )
 
 
-def _read(conn: Connection) -> dict[str, list[Row]]:
+def _read(conn: Connection) -> Rows:
     """The rows of every query, by its name; those of all rarer kinds together."""
     queries = load_queries("pliers_db.catalog", "sql/snapshot.sql")
     rarer = load_queries("pliers_db.catalog", "sql/entries.sql")
@@ -75,36 +80,53 @@ def _read(conn: Connection) -> dict[str, list[Row]]:
     return rows
 
 
-def _tables(rows: dict[str, list[Row]]) -> Iterable[Table]:
-    columns = _by(Column, rows["columns"], "relation")
-    parts: dict[str, dict[int, list[Any]]] = {
-        "constraints": _by_name(Constraint, rows["constraints"], "relation"),
-        "indexes": _by_name(Index, rows["indexes"], "relation"),
-        "triggers": _by_name(Trigger, rows["triggers"], "relation"),
-        "rules": _by_name(Trigger, rows["rules"], "relation"),
-        "policies": _by_name(Policy, rows["policies"], "relation"),
-    }
+def _constraints(rows: Rows, of: str) -> Parts[Constraint]:
+    """:param of: ``relation`` or ``domain``, to which they belong."""
+    names = {(row["relation"], row["number"]): row["name"] for row in rows["columns"]}
+    found = [row for row in rows["constraints"] if row[of] is not None]
+    for row in found:
+        relation, referenced = row["relation"], row["referenced"]
+        row["columns"] = [names.get((relation, number), "") for number in row["numbers"] or ()]
+        row["referenced_columns"] = [names.get((referenced, n), "") for n in row["referenced_numbers"] or ()]
+    return _by_name(Constraint, found, of)
+
+
+def _tables(rows: Rows, columns: Parts[Column]) -> Iterable[Table]:
+    constraints = _constraints(rows, "relation")
+    indexes = _by_name(Index, rows["indexes"], "relation")
+    triggers = _by_name(Trigger, rows["triggers"], "relation")
+    rules = _by_name(Trigger, rows["rules"], "relation")
+    policies = _by_name(Policy, rows["policies"], "relation")
     for row in rows["tables"]:
         oid = row["relation"]
-        yield _build(Table, row, columns=columns[oid], **{name: part[oid] for name, part in parts.items()})
+        yield _build(
+            Table,
+            row,
+            columns=tuple(columns[oid]),
+            constraints=tuple(constraints[oid]),
+            indexes=tuple(indexes[oid]),
+            triggers=tuple(triggers[oid]),
+            rules=tuple(rules[oid]),
+            policies=tuple(policies[oid]),
+        )
 
 
-def _types(rows: dict[str, list[Row]]) -> Iterable[Type]:
-    attributes = _by(Column, rows["columns"], "relation")
-    constraints = _by_name(Constraint, rows["constraints"], "domain")
+def _types(rows: Rows, columns: Parts[Column]) -> Iterable[Type]:
+    constraints = _constraints(rows, "domain")
     for row in rows["types"]:
-        yield _build(Type, row, attributes=attributes[row["relation"]], constraints=constraints[row["domain"]])
+        attributes = tuple(columns[row["relation"]])
+        yield _build(Type, row, attributes=attributes, constraints=tuple(constraints[row["domain"]]))
 
 
-def _by(kind: type[Made], rows: Iterable[Row], owner: str) -> dict[int, list[Made]]:
+def _by(kind: type[Made], rows: Iterable[Row], owner: str) -> Parts[Made]:
     """Parts in the order of the rows, by the object they belong to."""
-    found: dict[int, list[Made]] = defaultdict(list)
+    found: Parts[Made] = defaultdict(list)
     for row in rows:
         found[row[owner]].append(_build(kind, row))
     return found
 
 
-def _by_name(kind: type[Made], rows: Iterable[Row], owner: str) -> dict[int, list[Made]]:
+def _by_name(kind: type[Made], rows: Iterable[Row], owner: str) -> Parts[Made]:
     found = _by(kind, rows, owner)
     for parts in found.values():
         parts.sort(key=attrgetter("name"))
@@ -119,25 +141,26 @@ _VARCHAR_LIST = re.compile(rf"\(ARRAY\[({_VARCHAR}(?:, {_VARCHAR})*)\]\)::text\[
 
 def _build(kind: type[Made], row: Row, **parts: Any) -> Made:
     """Make an object of the columns that it has fields for, in the canonical form."""
-    given = row | parts
-    values = {}
-    for name in _fields_of(cast(Any, kind)):
-        if name not in given:
-            continue
-        value = given[name]
-        if isinstance(value, list):
-            value = tuple(value)
-        elif name in _EXPRESSIONS and value is not None:
-            value = _canonical(value)
-        values[name] = value
-    if "acl" in row:
+    plain, lists, expressions, has_grants = _shape(cast(Any, kind))
+    values = {name: row[name] for name in plain}
+    for name in lists:
+        values[name] = tuple(row[name])
+    for name in expressions:
+        value = row[name]
+        values[name] = value if value is None else _canonical(value)
+    if has_grants:
         values["grants"] = read_grants(row["acl"], row["acl_default"], row["owner"] or "")
-    return kind(**values)
+    return kind(**values, **parts)
 
 
 @cache
-def _fields_of(kind: Any) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))
+def _shape(kind: Any) -> tuple[list[str], list[str], list[str], bool]:
+    """The names of a class's fields that are taken as they are, that hold lists, and that hold SQL; has it grants?"""
+    own = [f for f in fields(kind) if "children" not in f.metadata]
+    lists = [f.name for f in own if str(f.type).startswith("tuple") and f.name != "grants"]
+    expressions = [f.name for f in own if f.name in _EXPRESSIONS]
+    plain = [f.name for f in own if f.name not in {*lists, *expressions, "grants"}]
+    return plain, lists, expressions, any(f.name == "grants" for f in own)
 
 
 def _canonical(expression: str) -> str:

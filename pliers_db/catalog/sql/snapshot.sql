@@ -1,5 +1,6 @@
 -- Each query leaves out what belongs to PostgreSQL or to an extension, and names its columns as model.py does. acl and
--- acl_default become grants (grants.py); relation and domain tie parts to their table or domain.
+-- acl_default become grants (grants.py); relation and domain tie parts to their table or domain, number a
+-- constraint to its columns.
 
 -- name: schemas
 select n.nspname as name, pg_get_userbyid(n.nspowner) as owner, n.nspacl::text[] as acl,
@@ -25,12 +26,14 @@ select c.oid as relation, n.nspname as schema, c.relname as name,
     case c.relpersistence when 'p' then 'permanent' else 'unlogged' end as persistence,
     am.amname as access_method,
     s.spcname as tablespace,
-    array(
-        select unnest(c.reloptions)
-        union all select 'toast.' || o from unnest(toast.reloptions) as o
-        union all select 'detach pending' where p.detach_pending
-        order by 1
-    ) as options,
+    case when c.reloptions is null and toast.reloptions is null and p.detach_pending is not true then '{}'
+        else array(
+            select unnest(c.reloptions)
+            union all select 'toast.' || o from unnest(toast.reloptions) as o
+            union all select 'detach pending' where p.detach_pending
+            order by 1
+        )
+    end as options,
     case when not c.relrowsecurity then 'off' when c.relforcerowsecurity then 'forced' else 'on' end as row_security,
     case c.relreplident when 'd' then 'default' when 'n' then 'nothing' when 'f' then 'full' else 'index' end
         as replica_identity,
@@ -67,7 +70,7 @@ where c.relkind in ('r', 'p', 'f', 'v', 'm') and c.relpersistence <> 't'
 
 -- name: columns
 -- Of tables, views and composite types, in their order.
-select a.attrelid as relation, a.attname as name,
+select a.attrelid as relation, a.attnum as number, a.attname as name,
     format_type(a.atttypid, a.atttypmod) as type,
     a.attnotnull as not_null,
     pg_get_expr(e.adbin, e.adrelid) as default,
@@ -79,7 +82,9 @@ select a.attrelid as relation, a.attname as name,
     end as storage,
     case a.attcompression when 'p' then 'pglz' when 'l' then 'lz4' end as compression,
     nullif(a.attstattarget, -1)::integer as statistics,
-    array(select unnest(a.attoptions) union all select unnest(a.attfdwoptions) order by 1) as options,
+    case when a.attoptions is null and a.attfdwoptions is null then '{}'
+        else array(select unnest(a.attoptions) union all select unnest(a.attfdwoptions) order by 1)
+    end as options,
     a.attislocal as local,
     a.attacl::text[] as acl,
     case when a.attacl is not null then acldefault('c', c.relowner)::text[] end as acl_default,
@@ -104,23 +109,16 @@ select nullif(k.conrelid, 0) as relation, nullif(k.contypid, 0) as domain, k.con
         when 'x' then 'exclusion' when 'n' then 'not null' else 'trigger'
     end as kind,
     pg_get_constraintdef(k.oid) as definition,
-    array(
-        select attname::text from unnest(k.conkey) with ordinality as u (num, place)
-            join pg_attribute on attrelid = k.conrelid and attnum = num
-        order by place
-    ) as columns,
+    k.conkey as numbers, k.confrelid as referenced, k.confkey as referenced_numbers,
     case when k.confrelid <> 0 then k.confrelid::regclass::text end as references,
-    array(
-        select attname::text from unnest(k.confkey) with ordinality as u (num, place)
-            join pg_attribute on attrelid = k.confrelid and attnum = num
-        order by place
-    ) as referenced_columns,
     k.condeferrable as deferrable, k.condeferred as deferred, k.convalidated as valid,
-    not exists (select from pg_trigger g where k.contype = 'f' and g.tgconstraint = k.oid and g.tgenabled <> 'O')
-        as enabled,
+    f.tgconstraint is null as enabled,
     k.conislocal as local, d.description as comment
 from pg_constraint k
     join pg_namespace n on n.oid = k.connamespace
+    left join (
+        select distinct tgconstraint from pg_trigger where tgenabled <> 'O' and tgisinternal
+    ) as f on f.tgconstraint = k.oid
     left join pg_description d on d.objoid = k.oid and d.classoid = 'pg_constraint'::regclass
 where n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
     and not (k.contype = 'f' and k.conparentid <> 0)
