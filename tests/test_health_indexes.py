@@ -40,8 +40,11 @@ def test_an_invalid_index_that_is_not_unique_is_a_warning(either: Outcomes) -> N
 def test_the_index_of_a_partitioned_table_without_all_parts_is_not_broken(either: Outcomes) -> None:
     with connect(either.target) as conn:
         conn.execute(
-            "create table p (id int) partition by range (id); create index p_id on only p (id);"
-            "create table p1 (id int); alter table p attach partition p1 for values from (0) to (9)"
+            "create table p (id int) partition by range (id);"
+            "create table p1 partition of p for values from (0) to (9); create index p_id on only p (id)"
+        )
+        assert conn.execute("select indisvalid from pg_index where indexrelid = 'p_id'::regclass").fetchone() == (
+            False,
         )
     assert either.found("invalid_index") == []
 
@@ -53,18 +56,20 @@ def test_an_index_under_construction_is_not_broken(either: Outcomes, session: Ca
     holder.execute("begin; insert into items values (1)")
     building = threading.Thread(target=builder.execute, args=["create index concurrently items_id on items (id)"])
     building.start()
-    with connect(either.target) as watch:
-        for _ in range(100):
-            if watch.execute("select 1 from pg_index where indexrelid = to_regclass('items_id')").fetchone():
-                break
-            time.sleep(0.05)
-        else:
-            raise AssertionError("nothing is being built")
-    assert either.found("invalid_index") == []
-    with plain_role(either.target, f"health_builder_{either.target.dbname}") as role:
-        assert either.found("invalid_index", role=role) == []
-    holder.execute("commit")
-    building.join(20)
+    try:
+        with connect(either.target) as watch:
+            for _ in range(100):
+                if watch.execute("select 1 from pg_index where indexrelid = to_regclass('items_id')").fetchone():
+                    break
+                time.sleep(0.05)
+            else:
+                raise AssertionError("nothing is being built")
+        assert either.found("invalid_index") == []
+        with plain_role(either.target, f"health_builder_{either.target.dbname}") as role:
+            assert either.found("invalid_index", role=role) == []
+    finally:
+        holder.execute("commit")
+        building.join(20)
     assert either("invalid_index").outcome is Outcome.OK
 
 

@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from pliers_db.cli.console import emit, emit_json, paint
+from pliers_db.cli.console import Console, emit, emit_json, paint
 from pliers_db.cli.context import DebugOption, EnvOption, JsonOption, UrlOption
 from pliers_db.cli.group import COMMANDS
+from pliers_db.errors import InputError, PliersError, ServerError
 
-app = typer.Typer(help=COMMANDS["health"], invoke_without_command=True, no_args_is_help=False)
+if TYPE_CHECKING:
+    from pliers_db.config import Settings
+    from pliers_db.health import Outcome, Report
 
+_FORMATS = ("text", "json", "junit", "github", "nagios", "prometheus")
 _FAIL_ON = ("warn", "fail", "unknown")
+
+
+class _NagiosGroup(TyperGroup):
+    """Nagios reads exit code 2 as CRITICAL: a usage error must not wake anybody up."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        self._for_nagios = any("nagios" in word for word in args)
+        rest: list[str] = self._guarded(super().parse_args, ctx, args)
+        return rest
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        return self._guarded(super().resolve_command, ctx, args)
+
+    def _guarded(self, parse: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return parse(*arguments)
+        except Exception as error:
+            if not self._for_nagios or not hasattr(error, "format_message"):
+                raise
+            raise _nagios_unknown(error.format_message()) from error
+
+
+app = typer.Typer(cls=_NagiosGroup, help=COMMANDS["health"], invoke_without_command=True, no_args_is_help=False)
 
 
 @app.callback()
@@ -25,6 +56,15 @@ def health(
     fail_on: Annotated[
         list[str] | None, typer.Option("--fail-on", help="What makes exit 1: fail (always), warn, unknown.")
     ] = None,
+    since_baseline: Annotated[
+        bool, typer.Option("--since-baseline", help="Findings that the baseline has do not count.")
+    ] = False,
+    save_baseline: Annotated[
+        bool, typer.Option("--save-baseline", help="Write the findings of this run as the baseline.")
+    ] = False,
+    output: Annotated[
+        str, typer.Option("--format", help="text, json, junit, github, nagios or prometheus.", show_default=False)
+    ] = "text",
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Every finding, and the notes too.")] = False,
     json: JsonOption = False,
     debug: DebugOption = False,
@@ -35,24 +75,71 @@ def health(
     """
     if ctx.invoked_subcommand is not None:
         return
+    wanted = "json" if json else output
+    try:
+        _word(wanted, _FORMATS, "--format")
+        from pliers_db.health import Outcome, run_health, write_baseline
+
+        strict = [Outcome(_word(word, _FAIL_ON, "--fail-on")) for word in _split(fail_on)]
+        settings, no_server = _settings(env, database_url)
+        report = run_health(
+            settings, only=_split(only), skip=_split(skip), since_baseline=since_baseline, connect_error=no_server
+        )
+        if save_baseline:
+            from pliers_db.health import CHECKS, read_rules
+
+            file = read_rules(settings, CHECKS).baseline
+            write_baseline(file, report.findings)
+            Console().info(f"Wrote {len(report.findings)} findings to {file}")
+    except PliersError as error:
+        if wanted == "nagios":
+            raise _nagios_unknown(f"{error.message}. {error.why} {error.fix}") from error
+        raise
+    _print(report, wanted, strict, verbose=verbose)
+
+
+def _settings(env: str | None, database_url: str | None) -> tuple[Settings, PliersError | None]:
+    """The settings; an embedded server that does not start is for the report to tell, with what works without it."""
     from pliers_db.cli.context import resolve
     from pliers_db.config import load_settings
-    from pliers_db.errors import PliersError, ServerError
-    from pliers_db.health import Outcome, render_text, run_health
 
-    strict = [Outcome(word) for word in _words(fail_on, _FAIL_ON)]
     settings = load_settings(env=env, database_url=database_url)
-    no_server: PliersError | None = None
     try:
-        settings = resolve(env, database_url)
-    except ServerError as error:  # the embedded server did not start: the report says so, and what works without it
-        no_server = error
-    report = run_health(settings, only=_split(only), skip=_split(skip), connect_error=no_server)
-    if json:
-        emit_json(report.as_dict())
-    else:
-        emit(render_text(report, paint, verbose=verbose))
+        return resolve(env, database_url), None
+    except ServerError as error:
+        return settings, error
+
+
+def _print(report: Report, wanted: str, strict: list[Outcome], *, verbose: bool) -> None:
+    """Write the report in a format, and leave with its exit code."""
+    from pliers_db import health
+
+    match wanted:
+        case "json":
+            emit_json(report.as_dict())
+        case "junit":
+            emit(health.render_junit(report, strict))
+        case "github":
+            emit(health.render_github(report, strict))
+            if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+                with open(summary, "a", encoding="utf-8") as file:
+                    file.write(health.render_markdown(report))
+        case "nagios":
+            emit(health.render_nagios(report))
+            raise typer.Exit(health.nagios_code(report))
+        case "prometheus":
+            sys.stdout.write(health.render_prometheus(report))
+        case _:
+            emit(health.render_text(report, paint, verbose=verbose))
     raise typer.Exit(report.exit_code(strict))
+
+
+def _nagios_unknown(text: str) -> typer.Exit:
+    """Print what is wrong as Nagios reads it; to be raised."""
+    from pliers_db.health.formats.nagios import UNKNOWN, nagios_line
+
+    emit(nagios_line(UNKNOWN, text))
+    return typer.Exit(UNKNOWN)
 
 
 def _split(values: list[str] | None) -> list[str]:
@@ -60,11 +147,7 @@ def _split(values: list[str] | None) -> list[str]:
     return [word.strip() for value in values or [] for word in value.split(",") if word.strip()]
 
 
-def _words(values: list[str] | None, known: tuple[str, ...]) -> list[str]:
-    from pliers_db.errors import InputError
-
-    words = _split(values)
-    for word in words:
-        if word not in known:
-            raise InputError(f"--fail-on knows no {word!r}", why=f"It takes {', '.join(known)}.", fix="--fail-on warn")
-    return words
+def _word(word: str, known: tuple[str, ...], option: str) -> str:
+    if word not in known:
+        raise InputError(f"{option} knows no {word!r}", why=f"It takes {', '.join(known)}.", fix=f"{option} {known[0]}")
+    return word

@@ -2,15 +2,27 @@
 
 from pliers_db.health.check import Check, Finding, Measure, Privilege
 from pliers_db.health.checks import CHECKS
-from pliers_db.health.formats import render_text
+from pliers_db.health.excuse import write_baseline
+from pliers_db.health.formats import (
+    nagios_code,
+    nagios_line,
+    render_github,
+    render_junit,
+    render_markdown,
+    render_nagios,
+    render_prometheus,
+    render_text,
+)
 from pliers_db.health.outcome import Level, Outcome, Verdict
-from pliers_db.health.report import SCHEMA, Report, Result
+from pliers_db.health.report import SCHEMA, Excused, Report, Result
+from pliers_db.health.rules import Rules, read_rules
 from pliers_db.health.runner import run_health
 
 __all__ = [
     "CHECKS",
     "SCHEMA",
     "Check",
+    "Excused",
     "Finding",
     "Level",
     "Measure",
@@ -18,7 +30,17 @@ __all__ = [
     "Privilege",
     "Report",
     "Result",
+    "Rules",
     "Verdict",
+    "nagios_code",
+    "nagios_line",
+    "read_rules",
+    "render_github",
+    "render_junit",
+    "render_markdown",
+    "render_nagios",
+    "render_prometheus",
     "render_text",
     "run_health",
+    "write_baseline",
 ]

@@ -58,6 +58,8 @@ class Measure:
     unit: str
     warn: float | None = None
     fail: float | None = None
+    below: bool = False
+    """Whether less is worse."""
 
 
 @dataclass(frozen=True, slots=True)

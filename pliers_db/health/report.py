@@ -9,11 +9,19 @@ from typing import Any
 
 from pliers_db.errors import PliersError
 from pliers_db.health.check import Check, Finding, Measure
-from pliers_db.health.outcome import Outcome, Verdict
+from pliers_db.health.outcome import Level, Outcome, Verdict
 from pliers_db.health.situation import ServerFacts
 
 SCHEMA = "pliers.health/1"
 UNREACHABLE_EXIT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Excused:
+    """A finding that does not count, and why."""
+
+    finding: Finding
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +38,7 @@ class Result:
     seconds: float = 0.0
     hint: str = ""
     """What an unknown check needs."""
+    excused: tuple[Excused, ...] = ()
 
     @property
     def fix(self) -> str:
@@ -52,16 +61,8 @@ class Result:
             "summary": self.summary,
             "fix": self.fix,
             "examined": self.examined,
-            "findings": [
-                {
-                    "id": self.finding_id(f),
-                    "level": f.level.value,
-                    "about": f.about,
-                    "message": f.message,
-                    "fix": f.fix or self.check.fix,
-                }
-                for f in self.findings
-            ],
+            "findings": [self._finding(f) for f in self.findings],
+            "excused": [{**self._finding(e.finding), "reason": e.reason} for e in self.excused],
             "measures": [
                 {"name": m.name, "value": m.value, "unit": m.unit, "warn": m.warn, "fail": m.fail}
                 for m in self.measures
@@ -69,6 +70,15 @@ class Result:
             "needs": self.check.needs.value,
             "seconds": round(self.seconds, 4),
             "docs": self.check.docs,
+        }
+
+    def _finding(self, finding: Finding) -> dict[str, Any]:
+        return {
+            "id": self.finding_id(finding),
+            "level": finding.level.value,
+            "about": finding.about,
+            "message": finding.message,
+            "fix": finding.fix or self.check.fix,
         }
 
 
@@ -94,6 +104,16 @@ class Report:
     def examined(self) -> int:
         """How many checks have an answer."""
         return sum(r.outcome.examined for r in self.results)
+
+    @property
+    def findings(self) -> tuple[tuple[str, Level], ...]:
+        """Every finding that is more than a note, excused or not: its id and level."""
+        return tuple(
+            (result.finding_id(finding), finding.level)
+            for result in self.results
+            for finding in (*result.findings, *(e.finding for e in result.excused))
+            if finding.level is not Level.INFO
+        )
 
     @property
     def verdict(self) -> Verdict:

@@ -5,17 +5,29 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from pliers_db.config import Environment, Settings
 from pliers_db.errors import BadSetting, UnknownCheck
 from pliers_db.health.check import Check
+from pliers_db.health.excuse import Ignore, read_ignores
 from pliers_db.health.limit import Limit, override
 
 DEADLINE = 20.0
 """Seconds for a whole run. 55 queries take under a second with 5,000 tables (research: health §1.3)."""
 _SECTION = "[tool.pliers-db.health]"
-_KEYS = {"deadline", "skip", "extensions", "ignore_applications", "thresholds", *Environment}
+BASELINE = "health-baseline.json"
+_KEYS = {
+    "baseline",
+    "deadline",
+    "extensions",
+    "ignore",
+    "ignore_applications",
+    "skip",
+    "thresholds",
+    *Environment,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +41,9 @@ class Rules:
     """Those that must be installed."""
     ignore_applications: tuple[str, ...]
     """Whose statements may run long, by ``application_name``."""
+    ignores: tuple[Ignore, ...]
+    baseline: Path
+    """Where the baseline lies, whether there is one or not."""
 
     def choose(self, checks: Sequence[Check], only: Collection[str], skip: Collection[str]) -> tuple[Check, ...]:
         """The checks of a run, in the report's order.
@@ -52,6 +67,7 @@ def read_rules(settings: Settings, checks: Sequence[Check]) -> Rules:
     skip: set[str] = set()
     extensions: list[str] = []
     applications: list[str] = []
+    ignores: list[Ignore] = []
     deadline = DEADLINE
     for table, where in (
         (section, _SECTION),
@@ -70,10 +86,22 @@ def read_rules(settings: Settings, checks: Sequence[Check]) -> Rules:
         skip |= set(given_skip)
         extensions += _names(table, "extensions", where)
         applications += _names(table, "ignore_applications", where)
+        ignores += read_ignores(table.get("ignore", []), where)
         if "deadline" in table:
             read = override("deadline", Limit("seconds", deadline), {"warn": table["deadline"]}, where).warn
             deadline = read or DEADLINE
-    return Rules(limits, frozenset(skip), deadline, tuple(dict.fromkeys(extensions)), tuple(applications))
+    baseline = section.get("baseline", BASELINE)
+    if not isinstance(baseline, str):
+        raise BadSetting(f"baseline in {_SECTION} is not a path", fix=f'baseline = "{BASELINE}"')
+    return Rules(
+        limits=limits,
+        skip=frozenset(skip),
+        deadline=deadline,
+        extensions=tuple(dict.fromkeys(extensions)),
+        ignore_applications=tuple(applications),
+        ignores=tuple(ignores),
+        baseline=settings.project.root / baseline,
+    )
 
 
 def _known(ids: Collection[str], checks: Sequence[Check], where: str) -> None:

@@ -6,17 +6,18 @@ import threading
 import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import psycopg
 
 from pliers_db.config import Settings
 from pliers_db.errors import PliersError, ServerError, SessionLost
-from pliers_db.health.check import Check, Judgement, Privilege, Skip
+from pliers_db.health.check import Check, Finding, Judgement, Privilege, Skip
 from pliers_db.health.checks import CHECKS
+from pliers_db.health.excuse import Excuses, read_baseline
 from pliers_db.health.outcome import Level, Outcome
-from pliers_db.health.report import Report, Result
+from pliers_db.health.report import Excused, Report, Result
 from pliers_db.health.rules import Rules, read_rules
 from pliers_db.health.session import LOCK_TIMEOUT, STATEMENT_TIMEOUT, Session, load
 from pliers_db.health.situation import ServerFacts, Situation
@@ -32,6 +33,7 @@ def run_health(
     *,
     only: Collection[str] = (),
     skip: Collection[str] = (),
+    since_baseline: bool = False,
     connect_error: PliersError | None = None,
 ) -> Report:
     """Run the checks on the database of ``settings`` and say what was found.
@@ -40,20 +42,23 @@ def run_health(
 
     :param only: ids of the checks to run; default: all.
     :param skip: ids of checks to leave out; the report names them as skipped.
+    :param since_baseline: findings that the baseline has do not count.
     :param connect_error: why there is no server to connect to, where the caller knows already.
     :raises InputError: an unknown check, or settings of ``[tool.pliers-db.health]`` that cannot be used.
     """
     rules = read_rules(settings, CHECKS)
     chosen = rules.choose(CHECKS, only, skip)
-    run = _Run(settings, rules, {*skip, *(rules.skip - set(only))})
+    baseline = read_baseline(rules.baseline) if since_baseline else None
+    run = _Run(settings, rules, {*skip, *(rules.skip - set(only))}, Excuses(rules.ignores, _today(), baseline))
     return run.report(chosen, connect_error)
 
 
 class _Run:
     """One run over the checks."""
 
-    def __init__(self, settings: Settings, rules: Rules, left_out: set[str]) -> None:
+    def __init__(self, settings: Settings, rules: Rules, left_out: set[str], excuses: Excuses) -> None:
         self.rules = rules
+        self.excuses = excuses
         self.left_out = left_out
         self.began = time.monotonic()
         self.deadline = self.began + rules.deadline
@@ -126,7 +131,7 @@ class _Run:
         if check.needs_database and check.id != _CONNECT and (reason := self._no_way(check)):
             return Result(check, Outcome.SKIPPED, reason)
         try:
-            return _settle(check, check.judge(self._facts(check), self.situation))
+            return _settle(check, check.judge(self._facts(check), self.situation), self.excuses)
         except Skip as skip:
             return Result(check, Outcome.SKIPPED, str(skip))
         except psycopg.Error as error:
@@ -193,15 +198,41 @@ class _Run:
         return redact(f"{_one_line(error)} (SQLSTATE {error.sqlstate})")
 
 
-def _settle(check: Check, judgement: Judgement) -> Result:
-    """The outcome that the findings come to, the worst first."""
-    findings = tuple(sorted(judgement.findings, key=lambda f: _ORDER.index(f.level)))
-    outcome = findings[0].level.outcome if findings else Outcome.OK
+def _settle(check: Check, judgement: Judgement, excuses: Excuses) -> Result:
+    """The outcome that the findings come to, the worst first, without those that are excused."""
+    counted: list[Finding] = []
+    excused: list[Excused] = []
+    for finding in judgement.findings:
+        finding_id = f"{check.id}:{finding.about}"
+        if reason := excuses.why(finding_id, finding.level):
+            excused.append(Excused(finding, reason))
+        elif lapsed := excuses.lapsed(finding_id):
+            counted.append(replace(finding, message=f"{finding.message} (ignored until {lapsed.until}, which is past)"))
+        else:
+            counted.append(finding)
+    counted.sort(key=lambda f: _ORDER.index(f.level))
+    outcome = counted[0].level.outcome if counted else Outcome.OK
     summary = judgement.summary
     if outcome is not Outcome.OK:
-        more = len([f for f in findings if f.level is not Level.INFO]) - 1
-        summary = findings[0].message + (f" (and {more} more)" if more else "")
-    return Result(check, outcome, summary, findings, tuple(judgement.measures), judgement.examined)
+        more = len([f for f in counted if f.level is not Level.INFO]) - 1
+        summary = counted[0].message + (f" (and {more} more)" if more else "")
+    elif not summary and excused:
+        summary = excused[0].finding.message
+    elif not summary and counted:
+        summary = counted[0].message
+    return Result(
+        check,
+        outcome,
+        summary,
+        tuple(counted),
+        tuple(judgement.measures),
+        judgement.examined,
+        excused=tuple(excused),
+    )
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
 
 
 def _one_line(error: object) -> str:

@@ -68,4 +68,4 @@ class Situation:
     def measure(self, name: str, value: float, limit: str = "") -> Measure:
         """A number with its limits beside it."""
         own = self.limits[limit or name]
-        return Measure(name, value, own.unit, own.warn, own.fail)
+        return Measure(name, value, own.unit, own.warn, own.fail, own.below)

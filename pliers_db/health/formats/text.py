@@ -48,9 +48,7 @@ def _lines(report: Report, paint: Paint, verbose: bool) -> Iterator[str]:
     width = max((len(r.check.id) for r in report.results), default=0)
     for result in _seen(report):
         mark = paint(f"{result.outcome.value:<7}", _COLOURS[result.outcome])
-        notes = sum(f.level is Level.INFO for f in result.findings)
-        more = paint(f" ({format_count(notes, 'note')}: --verbose)", "dim") if notes and not verbose else ""
-        yield f"{mark}  {result.check.id:<{width}}  {result.summary}{more}"
+        yield f"{mark}  {result.check.id:<{width}}  {result.summary}{'' if verbose else paint(_hidden(result), 'dim')}"
         for line in _below(result, verbose):
             yield " " * (width + 11) + line
     for reason, ids in _unseen(report).items():
@@ -69,6 +67,13 @@ def _unseen(report: Report) -> dict[str, list[str]]:
         if result.outcome is Outcome.SKIPPED:
             reasons.setdefault(result.summary, []).append(result.check.id)
     return reasons
+
+
+def _hidden(result: Result) -> str:
+    """What only --verbose shows."""
+    notes = sum(f.level is Level.INFO for f in result.findings)
+    counts = [format_count(notes, "note")] * bool(notes) + [f"{len(result.excused)} ignored"] * bool(result.excused)
+    return f" ({', '.join(counts)}: --verbose)" if counts else ""
 
 
 def _below(result: Result, verbose: bool) -> Iterator[str]:
@@ -91,6 +96,8 @@ def _below(result: Result, verbose: bool) -> Iterator[str]:
                 yield f"note: {finding.message}"
                 if finding.fix:
                     yield f"could: {finding.fix}"
+        for excused in result.excused:
+            yield f"ignored: {excused.finding.message}; {excused.reason}"
 
 
 def _last_line(report: Report, paint: Paint) -> str:
