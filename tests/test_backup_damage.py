@@ -55,7 +55,7 @@ def test_a_damaged_file_is_named_before_anything_is_written(
     assert name in error["why"]
     assert (shop.databases(), shop.fingerprint()) == before
     listed = shop.cli("backup", "list", "--json")
-    assert listed.json["backups"][0]["state"] == ("broken" if seen_in_list else "good")
+    assert listed.json["backups"][0]["state"] == ("broken" if seen_in_list else "unproved")
     assert listed.code == (1 if seen_in_list else 0)
     checked = shop.cli("backup", "list", "--check", "--json")
     assert checked.code == 1

@@ -43,7 +43,7 @@ def dumping(shop: Shop, size: int = 1) -> bool:
 
 def all_good(shop: Shop) -> bool:
     result = shop.cli("backup", "list", "--check", "--json")
-    return result.code == 0 and all(b["state"] == "good" for b in result.json["backups"])
+    return result.code == 0 and all(b["state"] == "unproved" for b in result.json["backups"])
 
 
 def kill_and_go_on(shop: Shop, delay: float) -> None:

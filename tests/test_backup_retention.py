@@ -83,7 +83,7 @@ def test_a_broken_backup_neither_counts_nor_goes_and_nightly_says_so(shop: Shop)
     dump.write_bytes(dump.read_bytes()[:100])
     result = shop.cli("backup", "nightly")
     assert result.code == 0
-    assert f"Backup {broken} is damaged" in result.err
+    assert f"Backup {broken} is broken" in result.err
     assert len(result.err.splitlines()) == 1
     assert {good, broken} < set(shop.published())
 

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import errno
+import json
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
 
 from pliers_db import __version__
-from pliers_db.backup.contents import Table, read_contents, read_tables
+from pliers_db.backup.contents import DumpedTable, read_dumped, reading, unlimited
 from pliers_db.backup.files import sha256_of
 from pliers_db.backup.manifest import Client, Manifest, Source, StoredFile
-from pliers_db.backup.recipe import CUSTOM, DUMP_FILE, Recipe, choose_recipe, client_version
+from pliers_db.backup.recipe import CATALOG_FILE, CUSTOM, DUMP_FILE, Recipe, choose_recipe, client_version
 from pliers_db.backup.repository import Backup, Repository
 from pliers_db.backup.source import end_orphans, read_source
+from pliers_db.catalog import snapshot
 from pliers_db.db import Connection, Database, ErrorClass, LockName, advisory_lock, classify
 from pliers_db.errors import BackupDiskFull, BackupFailed, BackupRefused, BackupServerGone
-from pliers_db.postgres import Finished, Program, read_program, start_program
+from pliers_db.postgres import Finished, read_program, start_program
 from pliers_db.progress import SILENT, Reporter
 from pliers_db.units import format_count, format_size
 
@@ -32,21 +35,34 @@ _TOC_DATA = re.compile(r"^\d+; \d+ (\d+) TABLE DATA ", re.MULTILINE)
 _MARGIN = 1.1  # a dump that grew by more than a tenth since the last one must try its luck
 
 
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a backup is made."""
+
+    label: str = ""
+    """A word of yours, shown in the list."""
+    wait: float = 60.0
+    """Seconds to wait for a migration to end, and for a table that somebody holds exclusively."""
+    hashes: bool = True
+    """Hash all rows, too, so that a restore can be compared row for row; otherwise they are only counted."""
+
+
+DEFAULTS = Options()
+
+
 def create_backup(
-    database: Database, repository: Repository, *, label: str = "", wait: float = 60.0, reporter: Reporter = SILENT
+    database: Database, repository: Repository, options: Options = DEFAULTS, reporter: Reporter = SILENT
 ) -> Backup:
     """Back up one database.
 
-    :param label: a word of yours, shown in the list.
-    :param wait: seconds to wait for a migration to end, and for a table that somebody holds exclusively.
     :raises BackupRunning: another run works in the folder.
     :raises BackupFailed: nothing is left of it.
     """
     with repository.locked("backup create"):
-        return back_up(database, repository, label=label, wait=wait, reporter=reporter)
+        return back_up(database, repository, options, reporter)
 
 
-def back_up(database: Database, repository: Repository, *, label: str, wait: float, reporter: Reporter) -> Backup:
+def back_up(database: Database, repository: Repository, options: Options, reporter: Reporter) -> Backup:
     """The work of `create_backup`, for who holds the repository's lock."""
     left = repository.sweep()
     try:
@@ -56,7 +72,7 @@ def back_up(database: Database, repository: Repository, *, label: str, wait: flo
                 conn,
                 LockName.SCHEMA,
                 shared=True,
-                wait=wait,
+                wait=options.wait,
                 on_wait=lambda holder: reporter.info(f"Waiting for {holder}, which changes the schema"),
             ),
         ):
@@ -64,7 +80,7 @@ def back_up(database: Database, repository: Repository, *, label: str, wait: flo
             conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             conn.read_only = True
             with conn.transaction():
-                return _back_up(conn, database, repository, label=label, wait=wait, reporter=reporter)
+                return _back_up(conn, database, repository, options, reporter)
     except psycopg.Error as error:
         raise _explain(error) from error
     except OSError as error:
@@ -74,13 +90,16 @@ def back_up(database: Database, repository: Repository, *, label: str, wait: flo
 
 
 def _back_up(
-    conn: Connection, database: Database, repository: Repository, *, label: str, wait: float, reporter: Reporter
+    conn: Connection, database: Database, repository: Repository, options: Options, reporter: Reporter
 ) -> Backup:
     started_at = datetime.now(UTC)
-    snapshot = _export_snapshot(conn, wait)
+    unlimited(conn, lock_timeout=options.wait)
+    row = conn.execute("select pg_export_snapshot()").fetchone()
+    assert row is not None
     source = read_source(conn)
-    tables = read_tables(conn)
+    tables = read_dumped(conn)
     _refuse_unreadable(tables, database)
+    catalog = snapshot(conn)
     recipe = choose_recipe(source.server_version_num // 10000)
     expected = _expected_size(repository, source)
     with repository.incoming(source.database) as incoming:
@@ -89,20 +108,25 @@ def _back_up(
             start_program(
                 recipe.binaries,
                 "pg_dump",
-                [*recipe.arguments(snapshot, wait), f"--file={dump}"],
+                [*recipe.arguments(row[0], options.wait), f"--file={dump}"],
                 target=database.target,
                 application_name=_application(incoming.id),
             ) as program,
+            reading(database, conn, snapshot=row[0], hashes=options.hashes, lock_timeout=options.wait) as contents,
             reporter.task(f"Dumping {source.database}", total=expected, unit="bytes") as task,
         ):
             growth = _Growth(dump)
-            contents = read_contents(conn, tables, lambda table: _still_running(program, dump))
-            finished = program.wait(lambda: task.advance(growth.since()))
-        _check(finished, dump)
+
+            def tick() -> None:
+                task.advance(growth.since())
+                contents.check()
+
+            finished = program.wait(tick)
+            _check(finished, dump)
+            task.note("comparing" if options.hashes else "counting")
+            held = contents.result()
         _check_complete(recipe, dump, tables)
-        size = dump.stat().st_size
-        with reporter.task("Hashing", total=size, unit="bytes") as task:
-            digest = sha256_of(dump, task.advance)
+        (incoming.path / CATALOG_FILE).write_text(json.dumps(catalog.as_dict(), indent=1), encoding="utf-8")
         manifest = Manifest(
             id=incoming.id,
             started_at=started_at,
@@ -116,9 +140,9 @@ def _back_up(
                 compression=recipe.compression,
                 tool=f"pliers-db {__version__}",
             ),
-            contents=contents,
-            files=(StoredFile(DUMP_FILE, size, digest),),
-            label=label,
+            contents=held,
+            files=_stored(incoming.path, [DUMP_FILE, CATALOG_FILE], reporter),
+            label=options.label,
             warnings=tuple(finished.stderr.splitlines()),
         )
         for warning in manifest.warnings:
@@ -126,30 +150,23 @@ def _back_up(
         return repository.publish(incoming, manifest)
 
 
-def _export_snapshot(conn: Connection, wait: float) -> str:
-    """The name under which pg_dump sees exactly what this transaction sees."""
-    # The transaction idles while pg_dump works: the limits that protect an application would end it.
-    for name in ("statement_timeout", "idle_in_transaction_session_timeout", "transaction_timeout"):
-        if name != "transaction_timeout" or conn.info.server_version >= 170000:
-            conn.execute(f"set local {name} = 0")
-    conn.execute("select set_config('lock_timeout', %s, true)", [f"{max(1, wait * 1000):.0f}ms"])
-    # As pg_dump does: an error rather than rows silently left out.
-    conn.execute("set local row_security = off")
-    row = conn.execute("select pg_export_snapshot()").fetchone()
-    assert row is not None
-    return str(row[0])
+def _stored(folder: Path, names: Sequence[str], reporter: Reporter) -> tuple[StoredFile, ...]:
+    """The files with their checksums, as the manifest lists them."""
+    sizes = {name: (folder / name).stat().st_size for name in names}
+    with reporter.task("Hashing", total=sum(sizes.values()), unit="bytes") as task:
+        return tuple(StoredFile(name, size, sha256_of(folder / name, task.advance)) for name, size in sizes.items())
 
 
-def _refuse_unreadable(tables: Sequence[Table], database: Database) -> None:
+def _refuse_unreadable(tables: Sequence[DumpedTable], database: Database) -> None:
     """Say before the dump what pg_dump would say in its middle, one table at a time."""
     role = database.target.user or "this role"
-    if hidden := [str(table) for table in tables if not table.readable]:
+    if hidden := [table.path for table in tables if not table.readable]:
         raise BackupRefused(
             f"{role} may not read {format_count(len(hidden), 'table')}",
             why=f"{', '.join(hidden[:5])}{'…' if len(hidden) > 5 else ''}: a backup without them would look complete.",
             fix=f'grant pg_read_all_data to "{role}"',
         )
-    if filtered := [str(table) for table in tables if table.filtered]:
+    if filtered := [table.path for table in tables if table.filtered]:
         raise BackupRefused(
             f"Row-level security would hide rows of {format_count(len(filtered), 'table')} from {role}",
             why=f"{', '.join(filtered[:5])}{'…' if len(filtered) > 5 else ''}: a backup must see every row.",
@@ -168,12 +185,6 @@ def _expected_size(repository: Repository, source: Source) -> float | None:
         why = f"About {format_size(expected)} are needed (the last one has {format_size(last.size_bytes)})"
         raise _disk_full(repository.root, why)
     return expected
-
-
-def _still_running(program: Program, dump: Path) -> None:
-    """Do not go on counting for a dump that has failed."""
-    if program.process.poll():
-        _check(program.wait(), dump)
 
 
 def _check(finished: Finished, dump: Path) -> None:
@@ -195,12 +206,12 @@ def _check(finished: Finished, dump: Path) -> None:
     raise BackupFailed("pg_dump failed; no partial backup is left", why=why)
 
 
-def _check_complete(recipe: Recipe, dump: Path, tables: Sequence[Table]) -> None:
+def _check_complete(recipe: Recipe, dump: Path, tables: Sequence[DumpedTable]) -> None:
     """An archive that pg_restore can read and that has the data of exactly the tables we counted."""
     listing = read_program(recipe.binaries, "pg_restore", ["--list", dump])
     dumped = {int(oid) for oid in _TOC_DATA.findall(listing)}
     wanted = {table.oid: table for table in tables}
-    missing = [str(wanted[oid]) for oid in wanted.keys() - dumped]
+    missing = [wanted[oid].path for oid in wanted.keys() - dumped]
     if missing or dumped - wanted.keys():
         raise BackupFailed(
             "The dump does not hold what the snapshot holds; no partial backup is left",

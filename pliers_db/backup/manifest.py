@@ -29,14 +29,24 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class TableContent:
-    """What a table held in the snapshot that was dumped."""
+    """What a table held in the snapshot that was dumped; a partitioned table stands for its partitions."""
 
-    schema: str
-    name: str
+    path: str
+    """``public.orders``"""
     rows: int
+    hash: str | None = None
+    """Of all rows, as `pliers_db.catalog.digest` makes it; None if it was not asked for."""
 
-    def __str__(self) -> str:
-        return f"{self.schema}.{self.name}"
+
+@dataclass(frozen=True, slots=True)
+class SequenceValue:
+    """Where a sequence stood; a sequence knows no snapshots, so its dump may be further on."""
+
+    path: str
+    last_value: int | None
+    """None: never called."""
+    increment: int
+    cycle: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +60,40 @@ class Extension:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a database holds, as far as a restore is compared: rows of each table, number of objects of each kind."""
+    """What a database holds beside its definitions (those are in ``catalog.json``)."""
 
     tables: tuple[TableContent, ...]
-    objects: Mapping[str, int]
+    sequences: tuple[SequenceValue, ...]
+    large_objects: int
+    large_objects_hash: str | None = None
 
     @property
     def rows(self) -> int:
         """Rows of all tables together."""
         return sum(table.rows for table in self.tables)
+
+    @property
+    def hashed(self) -> bool:
+        """Whether the rows themselves can be compared, not only their number."""
+        return all(table.hash is not None for table in self.tables)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A restore into a scratch server, and what came of it."""
+
+    at: datetime
+    seconds: float
+    """What the restore took: this is how long a real one takes."""
+    server_version: str
+    tool: str
+    findings: tuple[str, ...] = ()
+    """How the restored database differs; empty: the backup is proved."""
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing differed."""
+        return not self.findings
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +148,7 @@ class Manifest:
     client: Client
     contents: Contents
     files: tuple[StoredFile, ...]
+    proof: Proof | None = None
     label: str = ""
     warnings: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
@@ -187,6 +223,8 @@ def _build(kind: Any, value: Any) -> Any:
         hints = get_type_hints(kind)
         known = {f.name for f in fields(kind)}
         return make(**{name: _build(hints[name], each) for name, each in value.items() if name in known})
+    if kind is float and isinstance(value, int):
+        return float(value)
     if not isinstance(value, kind):
         raise TypeError(f"{value!r} is not {kind.__name__}")
     return value

@@ -10,6 +10,7 @@ from pliers_db.errors import BinariesMissing
 from pliers_db.postgres import Binaries, find_binaries, read_program, run_program
 
 DUMP_FILE = "dump.pgc"
+CATALOG_FILE = "catalog.json"
 CUSTOM = "custom"
 # Levels: research, backup §2.1. gzip's default (6) takes 3.7 times as long as 1 and saves 13 %.
 ZSTD, GZIP = "zstd:1", "gzip:1"

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from pliers_db.backup import manifest as manifests
 from pliers_db.backup.files import make_folder, sha256_of, sync_file, sync_folder, write_atomic
-from pliers_db.backup.manifest import BadManifest, Manifest, load_manifest
+from pliers_db.backup.manifest import BadManifest, Manifest, Proof, load_manifest
 from pliers_db.errors import BackupCorrupt, BackupNotFound, BackupRunning
 from pliers_db.progress import SILENT, Reporter
 
@@ -44,8 +44,8 @@ class Backup:
     id: str
     path: Path
     manifest: Manifest | None
-    problem: str = ""
-    """Why it is broken; empty if nothing is known against it."""
+    damage: str = ""
+    """What is wrong with its files; empty if nothing is known."""
 
     @classmethod
     def of(cls, folder: Path) -> Backup:
@@ -53,9 +53,32 @@ class Backup:
         return _inspect(folder)
 
     @property
+    def problem(self) -> str:
+        """Why it is broken: its files, or what a proof has found; empty if nothing is known against it."""
+        proof = self.manifest.proof if self.manifest else None
+        if self.damage or proof is None or proof.good:
+            return self.damage
+        more = f" (and {len(proof.findings) - 1} more)" if len(proof.findings) > 1 else ""
+        return f"it does not restore to what it held: {proof.findings[0]}{more}"
+
+    @property
     def good(self) -> bool:
-        """Whether every file is there with its recorded size (the content is checked by `check_files`)."""
+        """Whether nothing is known against it: all files have their recorded size, and no proof has failed.
+
+        What the files hold is checked by `Repository.check_files`.
+        """
         return not self.problem
+
+    @property
+    def proved(self) -> bool:
+        """Whether it was restored once and nothing differed."""
+        proof = self.manifest.proof if self.manifest else None
+        return self.good and proof is not None and proof.good
+
+    @property
+    def state(self) -> str:
+        """``proved``, ``unproved`` or ``broken``."""
+        return "broken" if not self.good else "proved" if self.proved else "unproved"
 
     @property
     def database(self) -> str:
@@ -141,14 +164,14 @@ class Repository:
 
         :raises BackupCorrupt: names the file.
         """
-        if backup.manifest is None or backup.problem:
-            raise self._corrupt(backup, backup.problem)
+        if backup.manifest is None or backup.damage:
+            raise self.corrupt(backup, backup.damage)
         manifest = backup.manifest
         with reporter.task("Checking", total=manifest.size_bytes, unit="bytes") as task:
             for file in manifest.files:
                 task.note(file.path)
                 if sha256_of(backup.path / file.path, task.advance) != file.sha256:
-                    raise self._corrupt(backup, f"{file.path} has changed: its SHA-256 is not that of the manifest")
+                    raise self.corrupt(backup, f"{file.path} has changed: its SHA-256 is not that of the manifest")
         return manifest
 
     def checked(self, backup: Backup, reporter: Reporter = SILENT) -> Backup:
@@ -156,10 +179,11 @@ class Repository:
         try:
             self.check_files(backup, reporter)
         except BackupCorrupt as error:
-            return replace(backup, problem=backup.problem or error.details["problem"])
+            return replace(backup, damage=error.details["problem"])
         return backup
 
-    def _corrupt(self, backup: Backup, problem: str) -> BackupCorrupt:
+    def corrupt(self, backup: Backup, problem: str) -> BackupCorrupt:
+        """The error about a damaged backup, with another one to take."""
         older = [b for b in self.backups(backup.database) if b.good and b.id != backup.id]
         return BackupCorrupt(
             f"Backup {backup.id} is damaged",
@@ -233,6 +257,13 @@ class Repository:
         sync_folder(home.parent)
         sync_folder(self._incoming)
         return Backup(incoming.id, home, manifest)
+
+    def record(self, backup: Backup, proof: Proof) -> Backup:
+        """Write into the manifest what came of restoring the backup."""
+        assert backup.manifest is not None
+        manifest = replace(backup.manifest, proof=proof)
+        write_atomic(backup.path / manifests.FILE, manifest.dump())
+        return Backup.of(backup.path)
 
     def remove(self, backup: Backup) -> bool:
         """Remove a backup; only under the lock.

@@ -26,6 +26,8 @@ class Candidate:
 
     id: str
     taken_at: datetime
+    proved: bool = False
+    """Whether it was restored once and nothing differed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +68,19 @@ def decide(good: Sequence[Candidate], rules: Retention, protect: Collection[str]
     """Judge the good backups of one database.
 
     Age counts from the newest good backup, not from the clock: while new backups fail, or after a clock that jumped,
-    nothing old is lost. The newest good one always stays.
+    nothing old is lost. The newest good one always stays, and so does the newest proved one.
 
     :param protect: ids that stay whatever the rules say (the one just made).
     :returns: a verdict for each, newest first.
     """
     ranked = sorted(good, key=lambda each: (each.taken_at, each.id), reverse=True)
-    return [_judge(rank, each, ranked[0], rules, protect) for rank, each in enumerate(ranked)]
+    proved = next((each for each in ranked if each.proved), None)
+    return [
+        Verdict(each.id, True, "the newest that is proved")
+        if each is proved and rank > 0
+        else _judge(rank, each, ranked[0], rules, protect)
+        for rank, each in enumerate(ranked)
+    ]
 
 
 def _judge(rank: int, one: Candidate, newest: Candidate, rules: Retention, protect: Collection[str]) -> Verdict:

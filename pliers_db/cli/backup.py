@@ -20,6 +20,7 @@ from pliers_db.cli.context import (
     resolve,
 )
 from pliers_db.cli.group import COMMANDS
+from pliers_db.cli.jobs import JOBS, JobsOption
 from pliers_db.errors import PliersError
 from pliers_db.units import format_count, format_duration, format_size
 
@@ -33,11 +34,18 @@ WaitOption = Annotated[
     float, typer.Option("--wait", help="Seconds to wait for a running migration or a locked table.", min=0)
 ]
 
+DigestsOption = Annotated[
+    bool,
+    typer.Option("--digests/--no-digests", help="Hash all rows, so that a restore can be compared row for row."),
+]
+
 
 @app.command()
 def nightly(
     label: LabelOption = "",
     wait: WaitOption = 60.0,
+    digests: DigestsOption = True,
+    verify: Annotated[bool, typer.Option("--verify", help="Prove the backup at once, as backup verify does.")] = False,
     env: EnvOption = None,
     database_url: UrlOption = None,
     json: JsonOption = False,
@@ -48,7 +56,8 @@ def nightly(
 
     Without a terminal it is silent on success and writes one line on failure.
     """
-    from pliers_db.backup import Repository, nightly_backup, retention_of
+    from pliers_db.backup import Options, Repository, nightly_backup, retention_of
+    from pliers_db.restore import verify as prove
 
     cron = not sys.stderr.isatty()
     try:
@@ -58,8 +67,15 @@ def nightly(
         project = settings.project
         rules = retention_of(project.section("backup"), str(project.config_file or "the defaults"))
         with open_database(settings, "backup nightly") as database:
+            options = Options(label=label, wait=wait, hashes=digests)
+            repository = Repository(project.backups)
             done = nightly_backup(
-                database, Repository(project.backups), rules, label=label, wait=wait, reporter=console
+                database,
+                repository,
+                rules,
+                options,
+                console,
+                prove=(lambda made: prove(made, repository, reporter=console)) if verify else None,
             )
     except PliersError as error:
         if cron and not json:
@@ -76,13 +92,16 @@ def nightly(
     elif not console.quiet:
         emit(_told(done.backup))
     for backup in done.broken:
-        console.warn(f"Backup {backup.id} is damaged: {backup.problem} ({backup.path})")
+        console.warn(f"Backup {backup.id} is broken: {backup.problem} ({backup.path})")
+    if not done.backup.good:
+        raise typer.Exit(1)
 
 
 @app.command()
 def create(
     label: LabelOption = "",
     wait: WaitOption = 60.0,
+    digests: DigestsOption = True,
     env: EnvOption = None,
     database_url: UrlOption = None,
     json: JsonOption = False,
@@ -90,17 +109,76 @@ def create(
     debug: DebugOption = False,
 ) -> None:
     """Make a backup; nothing is removed."""
-    from pliers_db.backup import Repository, create_backup
+    from pliers_db.backup import Options, Repository, create_backup
 
     settings = resolve(env, database_url)
     console = Console(quiet=quiet)
     announce(console, settings)
     with open_database(settings, "backup create") as database:
-        made = create_backup(database, Repository(settings.project.backups), label=label, wait=wait, reporter=console)
+        options = Options(label=label, wait=wait, hashes=digests)
+        made = create_backup(database, Repository(settings.project.backups), options, console)
     if json:
         emit_json(_row(made))
     else:
         emit(_told(made))
+
+
+@app.command()
+def verify(
+    backup: Annotated[str, typer.Argument(help="latest, an id or its beginning, or all.")] = "latest",
+    into: Annotated[
+        str | None,
+        typer.Option("--into", help="URL of a server to use instead of a scratch server.", show_default=False),
+    ] = None,
+    jobs: JobsOption = JOBS,
+    env: EnvOption = None,
+    database_url: UrlOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Prove a backup: restore it into a scratch server and compare every object and every row.
+
+    The result is written into the manifest. Exit code 1 if a backup is broken.
+    """
+    from pliers_db.backup import Repository
+    from pliers_db.config import load_settings, parse_url
+    from pliers_db.restore import verify as prove
+
+    settings = load_settings(env=env, database_url=database_url)
+    database = settings.target.dbname if settings.target else settings.embedded_database
+    repository = Repository(settings.project.backups)
+    console = Console(quiet=quiet)
+    server = parse_url(into, "--into") if into is not None else None
+    chosen = repository.backups(database) if backup == "all" else [repository.find(backup, database)]
+    done = []
+    for each in chosen:
+        console.info(f"Proving {each.id}")
+        done.append(prove(each, repository, into=server, jobs=jobs, reporter=console))
+        if not json:
+            _tell_proof(done[-1])
+    if json:
+        emit_json({"backups": [_row(each) for each in done]})
+    if not all(each.proved for each in done):
+        raise typer.Exit(1)
+
+
+def _tell_proof(backup: Backup) -> None:
+    proof = backup.manifest.proof if backup.manifest else None
+    if proof is None:
+        emit(f"{backup.id} is broken: {backup.problem}")
+    elif proof.good:
+        assert backup.manifest is not None
+        contents = backup.manifest.contents
+        rows = "every row" if contents.hashed else "the number of rows"
+        emit(
+            f"{backup.id} is proved: {format_count(len(contents.tables), 'table')} and "
+            f"{rows} equal on PostgreSQL {proof.server_version}, restored in {format_duration(proof.seconds)}"
+        )
+    else:
+        emit(f"{backup.id} is broken; restored, it differs:")
+        for finding in proof.findings:
+            emit(f"  {finding}")
 
 
 @app.command("list")
@@ -115,8 +193,8 @@ def list_backups(
 ) -> None:
     """Show the backups, newest first; no server is needed.
 
-    A backup is good when its manifest fits its own checksum and every file has its recorded size; with --check, its
-    recorded SHA-256. Exit code 1 if one is broken.
+    Broken: the manifest does not fit its own checksum, a file has not its recorded size (with --check: its recorded
+    SHA-256), or "backup verify" has found a difference. Proved: it found none. Exit code 1 if one is broken.
     """
     from pliers_db.backup import Repository
     from pliers_db.config import load_settings
@@ -171,13 +249,12 @@ def _age(backup: Backup) -> float:
 
 def _cells(backup: Backup) -> tuple[str, ...]:
     manifest = backup.manifest
-    state = "good" if backup.good else "broken"
     if manifest is None:
-        return (backup.id, backup.database, state, format_duration(_age(backup)), "", "", "", "")
+        return (backup.id, backup.database, backup.state, format_duration(_age(backup)), "", "", "", "")
     return (
         backup.id,
         backup.database,
-        state,
+        backup.state,
         format_duration(_age(backup)),
         format_size(manifest.size_bytes),
         f"{manifest.contents.rows:,}",
@@ -191,7 +268,7 @@ def _row(backup: Backup) -> dict[str, Any]:
     row: dict[str, Any] = {
         "id": backup.id,
         "database": backup.database,
-        "state": "good" if backup.good else "broken",
+        "state": backup.state,
         "problem": backup.problem or None,
         "taken_at": backup.taken_at,
         "age_seconds": round(_age(backup)),
@@ -208,5 +285,13 @@ def _row(backup: Backup) -> dict[str, Any]:
             "migrations": len(manifest.source.migrations),
             "compression": manifest.client.compression,
             "label": manifest.label,
+            "proof": None
+            if manifest.proof is None
+            else {
+                "at": manifest.proof.at,
+                "restore_seconds": manifest.proof.seconds,
+                "server_version": manifest.proof.server_version,
+                "findings": list(manifest.proof.findings),
+            },
         }
     return row

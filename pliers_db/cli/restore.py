@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +11,7 @@ from pliers_db.cli.confirm import ConfirmOption, with_confirmation
 from pliers_db.cli.console import Console, emit, emit_json
 from pliers_db.cli.context import DebugOption, EnvOption, JsonOption, QuietOption, UrlOption, announce, resolve
 from pliers_db.cli.group import COMMANDS
+from pliers_db.cli.jobs import JOBS, JobsOption
 from pliers_db.units import format_count, format_duration, format_size
 
 _DEFAULT = "from"
@@ -40,9 +40,10 @@ def restore_from(
     to: ToOption = None,
     terminate: TerminateOption = False,
     no_owner: Annotated[bool, typer.Option("--no-owner", help="Everything is to belong to our role.")] = False,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", help="How many tables and indexes at a time.", min=1)] = min(
-        max(2, os.cpu_count() or 1), 8
-    ),
+    jobs: JobsOption = JOBS,
+    compare_rows: Annotated[
+        bool, typer.Option("--compare-rows", help="Hash every restored row and compare; otherwise rows are counted.")
+    ] = False,
     confirm_db: ConfirmOption = None,
     env: EnvOption = None,
     database_url: UrlOption = None,

@@ -5,5 +5,6 @@ from pliers_db.restore.material import Material, find_material
 from pliers_db.restore.plan import Wishes
 from pliers_db.restore.run import Restored, restore
 from pliers_db.restore.undo import Undone, clean, undo
+from pliers_db.restore.verify import verify
 
-__all__ = ["Marked", "Material", "Restored", "Undone", "Wishes", "clean", "find_material", "restore", "undo"]
+__all__ = ["Marked", "Material", "Restored", "Undone", "Wishes", "clean", "find_material", "restore", "undo", "verify"]

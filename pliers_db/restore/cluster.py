@@ -17,6 +17,7 @@ from psycopg.rows import dict_row
 from pliers_db.backup import Manifest
 from pliers_db.config import Target
 from pliers_db.db import Connection, Database, load_queries
+from pliers_db.db.pgbouncer import pooler_in_the_way
 from pliers_db.errors import RestoreRefused, RestoreRunning
 from pliers_db.restore.marks import Existing
 from pliers_db.restore.plan import AvailableExtension, Place, Session, in_use
@@ -39,8 +40,14 @@ def restore_lock(conn: Connection, database: str) -> Iterator[None]:
     :raises RestoreRunning: another one is at it.
     """
     key = zlib.crc32(database.encode()) - 2**31
-    row = conn.execute("select pg_try_advisory_lock(%s, %s)", [_LOCK_CLASS, key]).fetchone()
-    if row is None or not row[0]:
+    row = conn.execute(
+        "select case when pg_backend_pid() = %s then pg_try_advisory_lock(%s, %s) end",
+        [conn.info.backend_pid, _LOCK_CLASS, key],
+    ).fetchone()
+    assert row is not None
+    if row[0] is None:  # another process answers than the one that let us in
+        raise pooler_in_the_way("a restore")
+    if not row[0]:
         raise RestoreRunning(f"Another restore of {database} is running", fix="Wait for it to end.")
     try:
         yield
@@ -146,18 +153,21 @@ def _setting_value(name: str, value: str) -> sql.Composable:
     return sql.Literal(value)
 
 
-def create_database(conn: Connection, name: str, comment: str, manifest: Manifest | None) -> None:
+def create_database(
+    conn: Connection, name: str, comment: str, manifest: Manifest | None, *, locale: bool = True
+) -> None:
     """Create an empty database with the backup's encoding and locale; nobody can connect before it is marked.
 
+    :param locale: False: with the plain locale that every server has.
     :raises RestoreRefused: the server lacks that locale.
     """
     parts = [sql.SQL("create database {} with template template0 allow_connections false").format(sql.Identifier(name))]
     if manifest is not None:
         source = manifest.source
         parts += [sql.SQL("encoding {}").format(sql.Literal(source.encoding))]
-        parts += [sql.SQL("lc_collate {}").format(sql.Literal(source.collate))]
-        parts += [sql.SQL("lc_ctype {}").format(sql.Literal(source.ctype))]
-        if source.locale_provider != "libc" and source.locale is not None:
+        parts += [sql.SQL("lc_collate {}").format(sql.Literal(source.collate if locale else "C"))]
+        parts += [sql.SQL("lc_ctype {}").format(sql.Literal(source.ctype if locale else "C"))]
+        if locale and source.locale_provider != "libc" and source.locale is not None:
             parts += [
                 sql.SQL("locale_provider {} {} {}").format(
                     sql.SQL("icu" if source.locale_provider == "icu" else "builtin"),

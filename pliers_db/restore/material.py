@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pliers_db.backup import DUMP_FILE, Backup, Manifest, Repository, find_clients
+from pliers_db.backup import DUMP_FILE, LATEST, Backup, Manifest, Repository, find_clients
 from pliers_db.errors import BackupCorrupt, BackupNotFound, ProgramFailed
 from pliers_db.postgres import Binaries, read_program
 from pliers_db.progress import Reporter
@@ -21,6 +21,11 @@ class Material:
 
     dump: Path
     backup: Backup | None = None
+
+    @classmethod
+    def of(cls, backup: Backup) -> Material:
+        """A backup of the repository."""
+        return cls(backup.path / DUMP_FILE, backup)
 
     @property
     def name(self) -> str:
@@ -52,9 +57,9 @@ def find_material(repository: Repository, name: str, database: str) -> Material:
     if "/" in name or path.is_file():
         return _from_path(path)
     backup = repository.find(name, database)
-    if not backup.good:
-        repository.check_files(backup)
-    return Material(backup.path / DUMP_FILE, backup)
+    if backup.damage or (name == LATEST and not backup.good):  # asked for by its id, even a doubtful one is tried
+        raise repository.corrupt(backup, backup.problem)
+    return Material.of(backup)
 
 
 def _from_path(path: Path) -> Material:
@@ -63,9 +68,9 @@ def _from_path(path: Path) -> Material:
     if (folder / "manifest.json").is_file() and (path == folder or path.name in (DUMP_FILE, "manifest.json")):
         repository = Repository(folder.parents[2])
         backup = Backup.of(folder)
-        if not backup.good:
-            repository.check_files(backup)
-        return Material(folder / DUMP_FILE, backup)
+        if backup.damage:
+            raise repository.corrupt(backup, backup.damage)
+        return Material.of(backup)
     if not path.exists():
         raise BackupNotFound(
             f"There is no file {path}",

@@ -63,6 +63,9 @@ class Wishes:
     terminate: bool = False
     no_owner: bool = False
     jobs: int = 2
+    """How many tables and indexes at a time."""
+    compare_rows: bool = False
+    """Hash every restored row and compare; otherwise rows are counted."""
 
 
 @dataclass(frozen=True, slots=True)

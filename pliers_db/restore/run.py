@@ -15,11 +15,10 @@ from dataclasses import dataclass
 
 import psycopg
 
-from pliers_db.backup import Contents, Manifest, Repository, differences, find_clients, read_contents, read_tables
+from pliers_db.backup import Contents, Repository
 from pliers_db.config import Environment, PoolSettings, Target, check_allowed
 from pliers_db.db import Connection, Database, has_tables, read_stamp, write_stamp
 from pliers_db.errors import RestoreFailed, RestoreMismatch
-from pliers_db.postgres import start_program
 from pliers_db.progress import SILENT, Reporter
 from pliers_db.restore.cluster import (
     apply_properties,
@@ -33,12 +32,11 @@ from pliers_db.restore.cluster import (
     rename_all,
     restore_lock,
 )
+from pliers_db.restore.compare import compare, read_contents
+from pliers_db.restore.load import APPLICATION, load, unchanged
 from pliers_db.restore.marks import NEW, OLD, Marked, leftovers, mark, old_name, put_aside, without_mark
 from pliers_db.restore.material import Material, check_material
-from pliers_db.restore.noise import Noise
 from pliers_db.restore.plan import Place, RestorePlan, Wishes, plan_restore
-
-APPLICATION = "pliers-db/restore"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +82,7 @@ def restore(
         database.connection(autocommit=True) as conn,
         restore_lock(conn, target.dbname),
     ):
+        conn.execute("set statement_timeout = 0")
         place = read_place(conn, target.dbname, material.manifest)
         stamped = _guard(target, place, environment, confirm)
         plan = plan_restore(material.manifest, place, wishes)
@@ -95,14 +94,14 @@ def restore(
             drop_database(conn, name)
         create_database(conn, plan.working_name, mark(NEW, target.dbname, material.name), material.manifest)
         try:
-            _load(target.with_database(plan.working_name), material, plan, place, reporter)
-            contents = _finish(target.with_database(plan.working_name), material.manifest, stamped, reporter)
+            load(target.with_database(plan.working_name), material, plan, place, reporter)
+            contents = _finish(target.with_database(plan.working_name), material, wishes, stamped, reporter)
             kept_as = _swap(database, conn, material, plan)
         except BaseException as error:
             _clean_up(conn, plan, error)
             if isinstance(error, psycopg.Error):
                 why = " ".join(str(error).split())
-                raise RestoreFailed(f"The restore failed; {_unchanged(plan)}", why=why) from error
+                raise RestoreFailed(f"The restore failed; {unchanged(plan)}", why=why) from error
             raise
         return Restored(
             database=target.dbname,
@@ -135,51 +134,22 @@ def _guard(target: Target, place: Place, environment: Environment, confirm: str 
     return stamp.environment if stamp else environment
 
 
-def _load(target: Target, material: Material, plan: RestorePlan, place: Place, reporter: Reporter) -> None:
-    binaries = find_clients(material.client_major, best=place.server_version_num // 10000)
-    noise = Noise()
-    with (
-        start_program(
-            binaries,
-            "pg_restore",
-            [*plan.arguments, f"--dbname={target.dbname}", material.dump],
-            target=target,
-            settings=plan.settings,
-            application_name=APPLICATION,
-            on_line=noise.feed,
-        ) as program,
-        reporter.task(f"Restoring {plan.database}"),
-    ):
-        finished = program.wait(lambda: _raise_for(noise, plan))
-    noise.close()
-    _raise_for(noise, plan)
-    if finished.returncode not in (0, 1) or (
-        finished.returncode and "errors ignored on restore" not in finished.stderr
-    ):
-        last = finished.stderr.strip().splitlines()[-1:] or [f"It ended with {finished.returncode}."]
-        raise RestoreFailed(f"pg_restore failed; {_unchanged(plan)}", why=last[0])
-    for notice in noise.notices:
-        reporter.info(notice)
-
-
-def _raise_for(noise: Noise, plan: RestorePlan) -> None:
-    """End at the first error that matters: pg_restore itself would go on for hours."""
-    if noise.errors:
-        raise RestoreFailed(f"pg_restore failed; {_unchanged(plan)}", why="\n".join(noise.errors[:3]))
-
-
-def _finish(target: Target, manifest: Manifest | None, stamp: Environment, reporter: Reporter) -> Contents:
+def _finish(target: Target, material: Material, wishes: Wishes, stamp: Environment, reporter: Reporter) -> Contents:
     """Compare with the manifest, then make the database fit for use."""
     with (
         Database(target, application_name=APPLICATION, one_shot=True) as database,
         database.connection(autocommit=True) as conn,
     ):
         conn.execute("set statement_timeout = 0")
-        conn.execute("set row_security = off")
-        tables = read_tables(conn)
-        with reporter.task("Comparing", total=len(tables), unit="tables") as task:
-            contents = read_contents(conn, tables, lambda table: task.advance())
-        if manifest is not None and (found := differences(manifest.contents, contents)):
+        recorded = material.manifest
+        contents = read_contents(
+            database,
+            conn,
+            hashes=wishes.compare_rows and recorded is not None and recorded.contents.hashed,
+            streams=wishes.jobs,
+            reporter=reporter,
+        )
+        if found := compare(material, contents, conn, ignore=("owner", "grants") if wishes.no_owner else ()):
             raise RestoreMismatch(
                 why="\n".join(found[:20]) + ("\n…" if len(found) > 20 else ""),
                 fix="Restore another backup, and please report this.",
@@ -213,7 +183,3 @@ def _clean_up(conn: Connection, plan: RestorePlan, error: BaseException) -> None
         drop_database(conn, plan.working_name)
     except psycopg.Error as second:
         error.add_note(f"{plan.working_name} could not be dropped: {second}")
-
-
-def _unchanged(plan: RestorePlan) -> str:
-    return f"{plan.database} is as it was" if plan.replaces else f"there is still no {plan.database}"

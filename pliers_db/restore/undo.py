@@ -53,6 +53,7 @@ def undo(
         database.connection(autocommit=True) as conn,
         restore_lock(conn, name),
     ):
+        conn.execute("set statement_timeout = 0")
         databases = {each.name: each for each in read_databases(conn)}
         kept = put_aside(databases.values(), name)
         if not kept:
@@ -93,6 +94,7 @@ def clean(
         database.connection(autocommit=True) as conn,
         restore_lock(conn, name),
     ):
+        conn.execute("set statement_timeout = 0")
         databases = read_databases(conn)
         kept = put_aside(databases, name)
         for each in kept:
