@@ -3,6 +3,7 @@
 pytest_plugins = [
     "tests.fix_server",
     "tests.fix_cli",
+    "tests.fix_embedded",
     "tests.fix_seed",
     "tests.fix_tcp",
     "tests.fix_proxy",

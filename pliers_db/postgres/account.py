@@ -50,34 +50,41 @@ class Account:
 def server_account(data: Path) -> Account | None:
     """Who a server with this data folder runs as; None: we ourselves.
 
-    As root: the owner of the folder, else the owner of the project it will stand in (so that they can go on without
-    root), else postgres, else nobody, else the first other account there is.
+    As root: the owner of the folder, else the nearest owner above it that is not root (so that those whose project it
+    is can go on without root), else postgres, else nobody, else the first other account there is.
 
     :raises NoServerAccount: root is the only account here.
-    :raises WrongOwner: the folder is there and belongs to an account that we cannot be.
+    :raises WrongOwner: the folder belongs to an account that we cannot be.
     """
-    if data.exists():
-        owner = data.stat().st_uid
-        if os.geteuid() != 0:
-            if owner != os.geteuid():
-                raise wrong_owner(data, owner)
-            return None
-        if owner != 0:
-            return _known(owner) or Account(str(owner), owner, data.stat().st_gid)
-        if (data / "PG_VERSION").exists():
-            raise WrongOwner(
-                f"{data} belongs to root",
-                why="PostgreSQL refuses to run as root, and its folder must belong to the account it runs as.",
-                fix=f"chown -R {_fallback().name} '{data}'",
-            )
+    there = data.stat() if data.exists() else None
     if os.geteuid() != 0:
+        if there is not None and there.st_uid != os.geteuid():
+            raise wrong_owner(data, there.st_uid)
         return None
+    if there is not None and there.st_uid != 0:
+        return _known(there.st_uid) or Account(str(there.st_uid), there.st_uid, there.st_gid)
+    account = _account_above(data)
+    if there is not None and (data / "PG_VERSION").exists():
+        raise WrongOwner(
+            f"{data} belongs to root",
+            why="PostgreSQL refuses to run as root, and its folder must belong to the account it runs as.",
+            fix=f"chown -R {account.name} '{data}'",
+        )
+    return account
+
+
+def _account_above(data: Path) -> Account:
     for folder in data.parents:
-        if folder.exists():
-            owner = folder.stat().st_uid
-            found = _known(owner) if owner != 0 else None
-            return found if found is not None and found.reaches(folder) else _fallback()
-    return _fallback()
+        if folder.exists() and (owner := folder.stat().st_uid) != 0 and (found := _known(owner)) is not None:
+            return found
+    for entry in _candidates():
+        if entry.pw_uid != 0:
+            return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+    raise NoServerAccount(
+        "PostgreSQL refuses to run as root, and there is no other account",
+        why="/etc/passwd names root only.",
+        fix="echo 'postgres:x:999:999::/nonexistent:/sbin/nologin' >> /etc/passwd",
+    )
 
 
 def wrong_owner(path: Path, owner: int) -> WrongOwner:
@@ -136,14 +143,3 @@ def _candidates() -> Iterator[pwd.struct_passwd]:
         except KeyError:
             continue
     yield from sorted(pwd.getpwall(), key=lambda entry: entry.pw_uid)
-
-
-def _fallback() -> Account:
-    for found in _candidates():
-        if found.pw_uid != 0:
-            return Account(found.pw_name, found.pw_uid, found.pw_gid)
-    raise NoServerAccount(
-        "PostgreSQL refuses to run as root, and there is no other account",
-        why="/etc/passwd names root only.",
-        fix="echo 'postgres:x:999:999::/nonexistent:/sbin/nologin' >> /etc/passwd",
-    )

@@ -114,5 +114,5 @@ def major_of(folder: Path) -> int | None:
         answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
     except OSError:
         return None
-    found = re.search(r"\d+", answer.stdout.rpartition(")")[2])
-    return int(found[0]) if found and answer.returncode == 0 else None
+    found = re.search(r"\(PostgreSQL\) (\d+)", answer.stdout)
+    return int(found[1]) if found and answer.returncode == 0 else None

@@ -6,26 +6,22 @@ socket. Whatever must be made is made under a lock, so that it is made once.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import secrets
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from urllib.parse import quote
+from typing import TYPE_CHECKING
 
 from pliers_db.config import Secret, Settings, Target
 from pliers_db.errors import LockedError, NoDatabase, ServerNotRunning, ServerStartFailed
-from pliers_db.postgres.account import server_account, wrong_owner
-from pliers_db.postgres.binaries import Binaries, find_binaries
-from pliers_db.postgres.embedded_folder import check_link, embedded_folder, make_data_folder, make_place
-from pliers_db.postgres.places import socket_folder
-from pliers_db.postgres.postmaster import NO_DATABASE, STARTING, Postmaster, live_postmaster
-from pliers_db.postgres.server import LOG, SUPERUSER, Server, check_port_free, cluster_major
+from pliers_db.postgres.postmaster import NO_DATABASE, STARTING, SUPERUSER, Postmaster, live_postmaster
 from pliers_db.progress import SILENT, Reporter
+
+if TYPE_CHECKING:
+    # What starts servers is imported where one is started: the everyday path has no need of it.
+    from pliers_db.postgres.server import Server
 
 PASSWORD_FILE = "pliers_password"
 LOCALHOST = "127.0.0.1"
@@ -76,7 +72,12 @@ def embedded_server(settings: Settings) -> Server:
 
     :raises BinariesMissing: no programs of the cluster's version, or none at all.
     """
-    data = embedded_folder(settings.project)
+    from pliers_db.postgres.account import server_account
+    from pliers_db.postgres.binaries import find_binaries
+    from pliers_db.postgres.places import socket_folder
+    from pliers_db.postgres.server import Server, cluster_major
+
+    data = _folder(settings)
     binaries = find_binaries(cluster_major(data), server=True)
     return Server(data, binaries, socket_folder(data, server_account(data)))
 
@@ -87,8 +88,10 @@ def ensure_embedded(settings: Settings, reporter: Reporter = SILENT) -> Target:
     A new database is stamped with the environment before it gets its name.
 
     :returns: how to connect to that database.
+    :raises NoDatabase: the environment is a protected one.
     :raises ServerError: it cannot be started; says why and what to do.
     """
+    _check_environment(settings)
     name = settings.embedded_database
     found = _live(settings)
     answer = found.probe(name) if found is not None else None
@@ -105,12 +108,7 @@ def start_embedded(settings: Settings, port: int | None = None, reporter: Report
 
     :param port: listen on 127.0.0.1 as well, with a password; a server that runs without is restarted.
     """
-    if settings.environment.protected:
-        raise NoDatabase(
-            f"The embedded server has no database for {settings.environment}",
-            why="It is for development and test.",
-            fix="Set DATABASE_URL.",
-        )
+    _check_environment(settings)
     with _lock(settings, reporter):
         found = _running(settings, port, reporter)
         if found.probe(settings.embedded_database) == NO_DATABASE:
@@ -123,6 +121,9 @@ def stop_embedded(settings: Settings, reporter: Reporter = SILENT) -> bool:
 
     :returns: whether it ran.
     """
+    from pliers_db.postgres.binaries import Binaries
+    from pliers_db.postgres.server import Server
+
     with _lock(settings, reporter):
         found = _live(settings)
         if found is None:
@@ -134,7 +135,9 @@ def stop_embedded(settings: Settings, reporter: Reporter = SILENT) -> bool:
 
 def embedded_status(settings: Settings) -> ServerStatus:
     """Whether it runs, and where."""
-    data = embedded_folder(settings.project)
+    from pliers_db.postgres.server import cluster_major
+
+    data = _folder(settings)
     found = _live(settings)
     major = cluster_major(data)
     if found is None:
@@ -155,6 +158,8 @@ def embedded_url(settings: Settings, reporter: Reporter = SILENT) -> str:
     """A URL for this environment's database that any client can use: over TCP with the password if the server
     listens there, else over the socket. Starts the server if it does not run.
     """
+    from urllib.parse import quote
+
     target = ensure_embedded(settings, reporter)
     found = _live(settings)
     name = quote(target.dbname, safe="")
@@ -169,19 +174,47 @@ def embedded_log(settings: Settings) -> Path:
 
     :raises ServerNotRunning: it has never run.
     """
-    path = embedded_folder(settings.project) / LOG
+    from pliers_db.postgres.server import LOG
+
+    path = _folder(settings) / LOG
     if not path.exists():
         raise ServerNotRunning("There is no log: the embedded server has never run here", fix="pliers-db server start")
     return path
 
 
 # ── insides ─────────────────────────────────────────────────────────────────────────────────────────────────
+def _check_environment(settings: Settings) -> None:
+    if settings.environment.protected:
+        raise NoDatabase(
+            f"The embedded server has no database for {settings.environment}",
+            why="It is for development and test.",
+            fix="Set DATABASE_URL.",
+        )
+
+
+def _folder(settings: Settings) -> Path:
+    """The cluster's folder; ``data/embedded`` may be a link to a larger disk."""
+    link = settings.project.data / "embedded"
+    return Path(os.path.realpath(link)) if link.is_symlink() else link
+
+
+def _make_data_folder(data: Path) -> None:
+    """``data/``, with the owner of what it lies in."""
+    if data.is_dir():
+        return
+    data.mkdir(parents=True)
+    if os.geteuid() == 0:
+        owner = data.parent.stat()
+        os.chown(data, owner.st_uid, owner.st_gid)
+
+
 def _live(settings: Settings) -> Postmaster | None:
-    data = embedded_folder(settings.project)
+    data = _folder(settings)
     try:
-        check_link(settings.project)
         return live_postmaster(data)
     except PermissionError:
+        from pliers_db.postgres.account import wrong_owner
+
         raise wrong_owner(data, data.stat().st_uid) from None
 
 
@@ -191,30 +224,34 @@ def _target(found: Postmaster, dbname: str) -> Target:
 
 def _running(settings: Settings, port: int | None, reporter: Reporter) -> Postmaster:
     """The running server; made, started or restarted as needed. Call it with the lock held."""
+    from pliers_db.postgres.server import check_port_free
+
     found = _live(settings)
     if found is None:
         return _start(settings, port, reporter)
-    server = embedded_server(settings)
-    if found.probe() in (None, STARTING) and not server.wait(10.0 if found.socket_dir else 60.0):
-        # Something that tidies up /tmp has taken its socket: nobody can reach it any more.
-        reporter.warn("The running server cannot be reached at its socket; starting it anew")
-    elif port is None or (found.listen and found.port == port):
-        return server.live() or _start(settings, port, reporter)
-    else:
-        reporter.info(f"Starting the server anew to listen on {LOCALHOST}:{port}; its sessions are ended")
-        if found.port != port or not found.listen:
-            check_port_free(port)
-    server.stop()
+    if found.probe() in (None, STARTING):
+        server = embedded_server(settings)
+        if not server.wait(1.0 if found.ready else 60.0):
+            if server.live() is not None:
+                # Something that tidies up /tmp has taken its socket, or it hangs: nobody can reach it any more.
+                reporter.warn("The server runs, but cannot be reached at its socket; starting it anew")
+                server.stop()
+            return _start(settings, port, reporter)
+        found = server.live() or found
+    if port is None or (found.listen and found.port == port):
+        return found
+    check_port_free(port)
+    reporter.info(f"Starting the server anew to listen on {LOCALHOST}:{port}; its sessions are ended")
+    embedded_server(settings).stop()
     return _start(settings, port, reporter)
 
 
 def _start(settings: Settings, port: int | None, reporter: Reporter) -> Postmaster:
-    if cluster_major(embedded_folder(settings.project)) is None:
-        make_place(settings.project, reporter)
-        server = embedded_server(settings)
+    server = embedded_server(settings)
+    server.check_folder()
+    if not (server.data / "PG_VERSION").exists():
         reporter.info(f"Making a PostgreSQL {server.binaries.major} server in {server.data}")
         server.initdb(CONFIGURATION, alone=True)
-    server = embedded_server(settings)
     if port is not None:
         server = replace(server, port=port, settings={"listen_addresses": LOCALHOST})
     server.start()
@@ -228,6 +265,8 @@ def _start(settings: Settings, port: int | None, reporter: Reporter) -> Postmast
 
 def _set_password(found: Postmaster) -> None:
     """Give the superuser the password of the file; the server has no password until then, and lets nobody in by TCP."""
+    import secrets
+
     from psycopg import sql
 
     from pliers_db.db import connect
@@ -276,7 +315,10 @@ def _create_database(settings: Settings, found: Postmaster) -> None:
 @contextmanager
 def _lock(settings: Settings, reporter: Reporter) -> Iterator[None]:
     """Hold the right to make, start and stop this project's server."""
-    make_data_folder(settings.project)
+    import fcntl
+    import time
+
+    _make_data_folder(settings.project.data)
     path = settings.project.data / "embedded.lock"
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)  # close-on-exec: the server must not keep it

@@ -81,28 +81,6 @@ def make_socket_folder(path: Path, account: Account | None) -> None:
         path.chmod(0o700)
 
 
-def public_folder(wanted: Path, account: Account) -> Path | None:
-    """A folder of root's that everybody may enter and nobody else may change: the wanted one, else one in /tmp.
-
-    :returns: None: there is none that the account can enter.
-    """
-    for folder in (wanted, *(root / "pliers-db-0" / wanted.parent.name for root in temporary_roots())):
-        try:
-            for part in (folder.parent, folder) if folder is not wanted else (folder,):
-                part.mkdir(mode=0o755, parents=True, exist_ok=True)
-                found = part.lstat()
-                # In /tmp others may have made something of that name.
-                if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-                    raise PermissionError(part)
-                if stat.S_IMODE(found.st_mode) != 0o755:
-                    part.chmod(0o755)  # made under a narrow umask
-        except OSError:
-            continue  # read-only, or somebody else's
-        if account.reaches(folder):
-            return folder
-    return None
-
-
 @contextmanager
 def claimed_folder(
     parent: Path, prefix: str, *, grace: float = _GRACE, end: Callable[[Path], None] | None = None
@@ -113,7 +91,7 @@ def claimed_folder(
 
     :param grace: seconds that a folder without a lock must be old to count as left behind; 0 if the caller holds a
         lock that keeps others from making one here.
-    :param end: called with each of those left behind before it is removed.
+    :param end: called with each before it is removed, to end what works in it.
     """
     _sweep(parent, prefix, grace, end)
     path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
@@ -122,6 +100,8 @@ def claimed_folder(
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield path
     finally:
+        if end is not None and path.exists():
+            end(path)
         shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
 

@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+SUPERUSER = "postgres"
 PID_FILE = "postmaster.pid"
 READY = "00000"
 STARTING = "57P03"
@@ -36,6 +37,11 @@ class Postmaster:
     status: str = ""
     """``starting``, ``ready``, ``standby`` or ``stopping``, in its own opinion."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether it considers itself ready; `probe` tells whether that is so."""
+        return self.status in ("ready", "standby")
+
     def alive(self) -> bool:
         """Whether that process is there and is a server of this data folder.
 
@@ -44,11 +50,11 @@ class Postmaster:
         if not process_alive(self.pid) or not _is_postgres(self.pid):
             return False
         ours = os.path.realpath(self.data)
-        return os.path.realpath(self.folder) == ours and _working_folder(self.pid) in (None, ours)
+        return os.path.realpath(self.folder or self.data) == ours and _working_folder(self.pid) in (None, ours)
 
     def probe(self, dbname: str = "postgres", *, timeout: float = 5.0) -> str | None:
         """Ask it for a session in a database, see `probe`; not before it calls itself ready, for it logs a refusal."""
-        if self.status == "starting":
+        if self.status in ("", "starting"):
             return STARTING
         return probe(self.socket_dir, self.port, dbname, timeout=timeout) if self.socket_dir else None
 
@@ -90,7 +96,7 @@ def probe(socket_dir: str, port: int, dbname: str, *, timeout: float = 5.0) -> s
     :returns: `READY`, else the SQLSTATE of its refusal (`STARTING`, `NO_DATABASE`, 53300 …); None: nobody is there.
     """
     # Protocol 3.0, https://www.postgresql.org/docs/current/protocol-message-formats.html
-    words = ("user", "postgres", "database", dbname, "application_name", "pliers-db/probe", "")
+    words = ("user", SUPERUSER, "database", dbname, "application_name", "pliers-db/probe", "")
     body = struct.pack("!i", 196608) + b"".join(word.encode() + b"\0" for word in words)
     with socket.socket(socket.AF_UNIX) as line:
         line.settimeout(timeout)
@@ -120,14 +126,21 @@ def _answer(line: socket.socket) -> str:
                 return fields.get(b"C", b"XX000").decode("ascii", "replace")
 
 
-def process_alive(pid: int) -> bool:
-    """Whether a process exists and has not ended (a zombie has)."""
+def process_exists(pid: int) -> bool:
+    """Whether a number belongs to a process, be it a zombie that nobody has buried yet."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         pass  # it exists, and belongs to somebody else
+    return True
+
+
+def process_alive(pid: int) -> bool:
+    """Whether a process exists and has not ended (a zombie has)."""
+    if not process_exists(pid):
+        return False
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
             return file.read().rpartition(")")[2].split()[0] not in "ZX"
@@ -137,17 +150,18 @@ def process_alive(pid: int) -> bool:
         return True
 
 
-def processes_of(data: Path) -> list[int]:
+def processes_of(data: Path, *, deleted: bool = False) -> list[int]:
     """The server processes whose working folder is a data folder: a server's, or what a killed one left behind.
 
     Linux only; elsewhere empty.
+
+    :param deleted: those whose folder was deleted under them instead.
     """
-    wanted = os.path.realpath(data)
-    found = []
-    for name in os.listdir("/proc") if sys.platform.startswith("linux") else ():
-        if name.isdigit() and _working_folder(int(name)) == wanted and _is_postgres(int(name)):
-            found.append(int(name))
-    return sorted(pid for pid in found if process_alive(pid))
+    if not sys.platform.startswith("linux"):
+        return []
+    wanted = os.path.realpath(data) + (" (deleted)" if deleted else "")
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [pid for pid in pids if _working_folder(pid) == wanted and _is_postgres(pid) and process_alive(pid)]
 
 
 def _is_postgres(pid: int) -> bool:

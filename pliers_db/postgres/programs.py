@@ -207,6 +207,7 @@ def start_program(
     stdout: IO[bytes] | int = DEVNULL,
     environ: Mapping[str, str] | None = None,
     account: Account | None = None,
+    pass_fds: Sequence[int] = (),
     timeout: float | None = None,
     on_line: Callable[[str], None] | None = None,
 ) -> Iterator[Program]:
@@ -221,6 +222,7 @@ def start_program(
     :param stdout: `PIPE` to read ``program.stdout``, or a file; default: thrown away.
     :param environ: further variables of its environment.
     :param account: run it as this account, in the root folder; default: as us, where we are.
+    :param pass_fds: open descriptors that it inherits; no others.
     :param timeout: seconds after which it is stopped; `Program.wait` then raises.
     :param on_line: called with each line of its stderr, from another thread, without secrets.
     :raises BinariesMissing: there is no such program here.
@@ -238,6 +240,7 @@ def start_program(
             stdin=stdin,
             stdout=stdout,
             account=account,
+            pass_fds=pass_fds,
         )
         program = Program(name, process, on_line, timeout)
         try:
@@ -258,6 +261,7 @@ def _popen(
     stdin: IO[bytes] | int,
     stdout: IO[bytes] | int,
     account: Account | None,
+    pass_fds: Sequence[int],
 ) -> subprocess.Popen[bytes]:
     with warnings.catch_warnings():
         # Python 3.12 warns of any fork with threads about; what runs between fork and exec here is two system calls.
@@ -271,6 +275,7 @@ def _popen(
             # No terminal: no Ctrl-C besides ours, no question for a password.
             start_new_session=True,
             preexec_fn=lifeline(),  # noqa: PLW1509 - see there
+            pass_fds=pass_fds,
             **(account.popen() | {"cwd": "/"} if account is not None else {}),
         )
 
@@ -287,6 +292,7 @@ def run_program(
     stdout: IO[bytes] | int = DEVNULL,
     environ: Mapping[str, str] | None = None,
     account: Account | None = None,
+    pass_fds: Sequence[int] = (),
     timeout: float | None = None,
     on_line: Callable[[str], None] | None = None,
     tick: Callable[[], None] | None = None,
@@ -306,6 +312,7 @@ def run_program(
         stdout=stdout,
         environ=environ,
         account=account,
+        pass_fds=pass_fds,
         timeout=timeout,
         on_line=on_line,
     ) as program:

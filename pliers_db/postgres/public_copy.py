@@ -18,7 +18,7 @@ from pathlib import Path
 from pliers_db.errors import ServerStartFailed
 from pliers_db.postgres.account import Account
 from pliers_db.postgres.binaries import Binaries
-from pliers_db.postgres.places import claimed_folder, public_folder
+from pliers_db.postgres.places import claimed_folder, temporary_roots
 
 _PARTS = ("bin", "lib", "share")
 _LARGEST = 2 << 30  # bytes; more is no installation of PostgreSQL alone
@@ -52,7 +52,7 @@ def runnable_by(account: Account, binaries: Binaries) -> Binaries:
         )
     mark = hashlib.sha256(repr(listing).encode()).hexdigest()[:12]
     name = f"postgresql-{binaries.major}-{mark}"
-    folder = public_folder(CACHE, account)
+    folder = _public_folder(account)
     if folder is None:
         raise ServerStartFailed(
             "There is no folder that PostgreSQL's programs can be copied to",
@@ -141,3 +141,21 @@ def _open_to_all(top: Path) -> None:
             path = Path(folder, file)
             os.chown(path, 0, 0)
             path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+
+
+def _public_folder(account: Account) -> Path | None:
+    """A folder of root's that everybody may enter and nobody else may change; None: there is none."""
+    for folder in (CACHE, *(root / "pliers-db-0" for root in temporary_roots())):
+        try:
+            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            found = folder.lstat()
+            # In /tmp others may have made something of that name.
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+                continue
+            if stat.S_IMODE(found.st_mode) != 0o755:
+                folder.chmod(0o755)  # made under a narrow umask
+        except OSError:
+            continue  # a read-only file system
+        if account.reaches(folder):
+            return folder
+    return None

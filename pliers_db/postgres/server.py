@@ -12,10 +12,11 @@ import socket
 import subprocess
 import time
 import warnings
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pliers_db.config import Target
 from pliers_db.errors import (
@@ -34,21 +35,27 @@ from pliers_db.postgres.binaries import Binaries
 from pliers_db.postgres.places import claimed_folder, make_socket_folder
 from pliers_db.postgres.postmaster import (
     STARTING,
+    SUPERUSER,
     Postmaster,
     live_postmaster,
     process_alive,
+    process_exists,
     processes_of,
     read_postmaster,
 )
-from pliers_db.postgres.programs import run_program
+from pliers_db.postgres.programs import PIPE, run_program
 
-SUPERUSER = "postgres"
 LOG = "server.log"
 _SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 # A server lives on when the shell that happened to start it is gone, and must not carry that shell's secrets.
 _KEPT_VARIABLES = ("PATH", "TZ", "LANG", "LD_LIBRARY_PATH", "TMPDIR")
 # Started by a shell that ends at once: so the server belongs to init, not to us, and leaves us no zombie.
-_DETACH = 'umask 077; "$@" </dev/null >>"$0" 2>&1 & echo $!'
+_DETACH = '"$@" </dev/null >&2 & echo $!'
+_BY_DESCRIPTOR = 'exec "$@" -D "/proc/$$/fd/$0"'
+
+
+# Attached servers are children of ours, to be buried when they end: by data folder, for a `Server` is only a name.
+_children: dict[Path, subprocess.Popen[bytes]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,6 @@ class Server:
     settings: Mapping[str, str] = field(default_factory=dict)
     attached: bool = False
     """Ends when we end, however we end (Linux); else it is left running."""
-    _children: list[subprocess.Popen[bytes]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def log(self) -> Path:
@@ -91,24 +97,29 @@ class Server:
         check_passwd_entry(account)
         binaries = self._binaries(account)
         self.data.parent.mkdir(parents=True, exist_ok=True)
-        with claimed_folder(self.data.parent, f".{self.data.name}.init-", grace=0 if alone else 60) as partial:
+        prefix, grace = f".{self.data.name}.init-", 0 if alone else 60
+        with claimed_folder(self.data.parent, prefix, grace=grace, end=_end_processes) as partial:
             fresh = partial / "data"
             fresh.mkdir(mode=0o700)
             if account is not None:
-                partial.chmod(0o711)
                 account.own(fresh)
-                if not account.reaches(fresh.parent):
-                    raise ServerStartFailed(
-                        f"{account.name} cannot enter {self.data.parent}",
-                        why="PostgreSQL refuses to run as root, and this folder is root's alone.",
-                        fix=f"Let everybody enter it: chmod o+x '{self.data.parent}' and those above it.",
-                    )
             _initdb(binaries, fresh, account)
             if configuration:
                 lines = "".join(f"{name} = {_quote(value)}\n" for name, value in configuration.items())
                 with (fresh / "postgresql.conf").open("a", encoding="utf-8") as file:
                     file.write(f"\n# Set by pliers-db when it made this cluster; change them as you like.\n{lines}")
             fresh.rename(self.data)
+
+    def adopt(self) -> None:
+        """As root: give a data folder that we have put there (a restored backup) to the account that will serve it."""
+        if os.geteuid() != 0 or self.data.stat().st_uid != 0:
+            return
+        account = server_account(self.data / "new")
+        assert account is not None
+        for folder, _, files in os.walk(self.data):
+            account.own(Path(folder))
+            for file in files:
+                account.own(Path(folder, file))
 
     def check_folder(self) -> None:
         """Whether ``data`` is a cluster that these binaries can serve, or a place to make one.
@@ -146,7 +157,7 @@ class Server:
         """
         self.check_folder()
         account = server_account(self.data)
-        if (running := self.live()) is not None:
+        if (running := self.live()) is not None and (self.wait(2.0) or self.live() is not None):  # else it is dying
             raise ServerStartFailed(
                 f"A server already runs on {self.data}", why=f"Process {running.pid}.", fix="pliers-db server status"
             )
@@ -158,10 +169,13 @@ class Server:
         server_log.prepare(self.log)
         offset = server_log.size(self.log)
         settings = {"listen_addresses": "", "unix_socket_directories": f'"{self.socket_dir}"', **self.settings}
-        command = [str(binaries.program("postgres")), "-D", str(self.data), "-p", str(self.port)]
+        command = [str(binaries.program("postgres")), "-p", str(self.port)]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
-        pid = self._attach(command, account) if self.attached else self._detach(command, account)
+        with _passage(self.data, account) as (folder, fds):
+            # It becomes the server's idea of its data folder: one that others can look up too.
+            run = ["/bin/sh", "-c", _BY_DESCRIPTOR, str(fds[0]), *command] if fds else [*command, "-D", folder]
+            pid = self._spawn(run, account, fds)
         self._wait_until_ready(pid, timeout, offset)
 
     def wait(self, timeout: float) -> bool:
@@ -186,10 +200,13 @@ class Server:
         :raises ServerStopFailed: it still runs.
         """
         found = self.live()
-        pids = [child.pid for child in self._children if child.poll() is None]
-        pid = found.pid if found is not None else pids[-1] if pids else None
-        if pid is None:
-            self._children.clear()
+        child = _children.get(self.data)
+        if found is not None:
+            pid = found.pid
+        elif child is not None and child.poll() is None:
+            pid = child.pid  # it has just been started
+        else:
+            self._bury()
             return False
         try:
             os.kill(pid, _SIGNALS[mode])
@@ -198,7 +215,7 @@ class Server:
         except PermissionError:
             raise wrong_owner(self.data, self.data.stat().st_uid) from None
         deadline = time.monotonic() + timeout
-        while process_alive(pid) and all(child.poll() is None for child in self._children):
+        while process_alive(pid) and (child is None or child.poll() is None):
             if time.monotonic() > deadline:
                 raise ServerStopFailed(
                     f"The server (process {pid}) still runs after {timeout:g} s",
@@ -206,9 +223,7 @@ class Server:
                     fix="pliers-db server logs",
                 )
             time.sleep(0.01)
-        for child in self._children:
-            child.wait()
-        self._children.clear()
+        self._bury()
         with suppress(OSError):  # somebody's files are in it, or it is gone
             self.socket_dir.rmdir()
         return True
@@ -245,8 +260,12 @@ class Server:
     def _clear_remains(self) -> None:
         """What a killed server or a reboot left behind."""
         deadline = time.monotonic() + 10.0
+        for pid in processes_of(self.data, deleted=True):
+            # It would notice within a minute, end, and take our socket, which has the same name, with it.
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGQUIT)
         # Sessions notice the end of their server within moments; one in the middle of a long statement later.
-        while left := processes_of(self.data):
+        while left := processes_of(self.data) + processes_of(self.data, deleted=True):
             if time.monotonic() > deadline:
                 raise ServerStartFailed(
                     f"Processes of a killed server still use {self.data}",
@@ -255,52 +274,60 @@ class Server:
                 )
             time.sleep(0.05)
         stale = read_postmaster(self.data)
-        if stale is not None and process_alive(stale.pid):
-            # The number belongs to another process now, in a container often to one of ours; PostgreSQL would take
-            # that for a server and refuse to start. (If it belongs to nobody, PostgreSQL sees that by itself.)
+        for lock in self.socket_dir.glob(".s.PGSQL.*.lock"):
+            # The same once more for its socket. Its folder is ours alone, yet two clusters could share it.
+            holder = lock.read_text(encoding="utf-8", errors="replace").split("\n")
+            if len(holder) > 1 and holder[0].isdigit() and not Postmaster(int(holder[0]), Path(holder[1])).alive():
+                lock.unlink(missing_ok=True)
+                lock.with_suffix("").unlink(missing_ok=True)
+        if stale is not None and process_exists(stale.pid):
+            # The number is that of another process now (in a container often of one of ours), or of a zombie that
+            # nobody has buried: PostgreSQL would take it for a server and refuse to start. That it belongs to nobody
+            # it sees by itself.
             (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def _environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
         return {"PATH": os.defpath, **kept}
 
-    def _attach(self, command: list[str], account: Account | None) -> int:
-        handle = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    def _spawn(self, command: list[str], account: Account | None, fds: tuple[int, ...]) -> int:
+        """Start it, away from our terminal, our pipes and our locks. :returns: its process number."""
+        common: dict[str, Any] = {
+            "env": self._environment(),
+            "stdin": subprocess.DEVNULL,
+            "cwd": "/",
+            "start_new_session": True,
+            "pass_fds": fds,
+            **(account.popen() if account is not None else {}),
+        }
+        log = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             if account is not None:
-                account.own(self.log)
+                account.own(self.log)  # a base backup reads it
+            if not self.attached:
+                done = subprocess.run(
+                    ["/bin/sh", "-c", _DETACH, "sh", *command], stdout=PIPE, stderr=log, check=True, **common
+                )
+                return int(done.stdout)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # as in programs.py
                 child = subprocess.Popen(
                     command,
-                    env=self._environment(),
-                    stdin=subprocess.DEVNULL,
-                    stdout=handle,
-                    stderr=handle,
-                    cwd="/",
-                    start_new_session=True,
+                    stdout=log,
+                    stderr=log,
                     preexec_fn=lifeline(signal.SIGQUIT),  # noqa: PLW1509 - see there
-                    **(account.popen() if account is not None else {}),
+                    **common,
                 )
         finally:
-            os.close(handle)
-        self._children.append(child)
+            os.close(log)
+        self._bury()
+        _children[self.data] = child
         return child.pid
 
-    def _detach(self, command: list[str], account: Account | None) -> int:
-        done = subprocess.run(
-            ["/bin/sh", "-c", _DETACH, self.log, *command],
-            env=self._environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            cwd="/",
-            start_new_session=True,
-            check=False,
-            **(account.popen() if account is not None else {}),
-        )
-        if not done.stdout.strip().isdigit():
-            raise ServerStartFailed("The server could not be started", why=done.stderr.decode(errors="replace").strip())
-        return int(done.stdout)
+    def _bury(self) -> None:
+        child = _children.pop(self.data, None)
+        if child is not None:
+            child.wait()
 
     def _wait_until_ready(self, pid: int, timeout: float | None, offset: int) -> None:
         begun = time.monotonic()
@@ -309,10 +336,9 @@ class Server:
             found = read_postmaster(self.data)
             if found is not None and found.pid == pid and found.probe() not in (None, STARTING):
                 return
-            if not process_alive(pid) or any(child.poll() is not None for child in self._children):
-                for child in self._children:
-                    child.wait()
-                self._children.clear()
+            child = _children.get(self.data)
+            if not process_alive(pid) or (child is not None and child.poll() is not None):
+                self._bury()
                 why, fix = server_log.explain(server_log.since(self.log, offset))
                 raise ServerStartFailed("The server ended while it started", why=redact(why), fix=fix)
             if timeout is not None and time.monotonic() - begun > timeout:
@@ -360,14 +386,42 @@ def check_port_free(port: int) -> None:
             ) from None
 
 
+def _end_processes(partial: Path) -> None:
+    """End what a killed initdb has left at work in its folder."""
+    while left := processes_of(partial / "data"):
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+@contextmanager
+def _passage(data: Path, account: Account | None) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """A name by which the account can enter a data folder of its own, and the descriptors that go with it.
+
+    Below /root it cannot go down the path. But a folder that root has opened stays open in a child, and Linux lets one
+    in by that descriptor without asking about the folders above.
+    """
+    if account is None or account.reaches(data):
+        yield str(data), ()
+        return
+    handle = os.open(data, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{handle}", (handle,)
+    finally:
+        os.close(handle)
+
+
 def _initdb(binaries: Binaries, data: Path, account: Account | None) -> None:
-    arguments = ["-D", str(data), "-U", SUPERUSER, "--auth-local=trust", "--auth-host=scram-sha-256"]
+    arguments = ["-U", SUPERUSER, "--auth-local=trust", "--auth-host=scram-sha-256"]
     arguments += ["--encoding=UTF8", "--data-checksums", "--no-instructions", "--no-sync"]
     # The same order everywhere; a system without that locale (RHEL 7, a bare container) has C.
-    for locale in ("C.UTF-8", "C"):
-        finished = run_program(binaries, "initdb", [*arguments, f"--locale={locale}"], account=account)
-        if "invalid locale name" not in finished.stderr:
-            break
+    with _passage(data, account) as (folder, fds):
+        for locale in ("C.UTF-8", "C"):
+            given = [*arguments, "-D", folder, f"--locale={locale}"]
+            finished = run_program(binaries, "initdb", given, account=account, pass_fds=fds)
+            if "invalid locale name" not in finished.stderr:
+                break
     try:
         finished.check()
     except ProgramFailed as error:

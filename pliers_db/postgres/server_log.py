@@ -39,6 +39,7 @@ def explain(text: str) -> tuple[str, str]:
     """Why a server did not start, in its own words, and what to do."""
     lines = [line for line in text.splitlines() if line.strip()]
     grave = [line for line in lines if re.search(r"\b(FATAL|PANIC|ERROR|HINT|DETAIL|error):", line)]
+    grave = [line for line in lines if "in file" in line and "line" in line] + grave  # of a configuration file
     why = "\n".join((grave or lines)[-6:])
     # Each line begins with a time and a process number, which help nobody here.
     why = re.sub(r"^.*?\b((?:FATAL|PANIC|ERROR|HINT|DETAIL|LOG):\s+)", r"\1", why, flags=re.MULTILINE)
