@@ -2,7 +2,7 @@
 -- Workers claim runs by a lease, in plain SQL that also works across shards:
 --   update … set state = 'running', lease_owner = $w, lease_until = now() + $t, attempt = attempt + 1
 --   where organization_id = $o and id = $i
---     and (state = 'queued' and next_attempt_at <= now() or state = 'running' and lease_until < now())
+--     and (state in ('queued', 'waiting') and next_attempt_at <= now() or state = 'running' and lease_until < now())
 
 create table pliers.workflows (
     organization_id  uuid        not null,

@@ -189,7 +189,7 @@ CLAIM = """
     set state = 'running', lease_owner = %(worker)s, lease_until = now() + %(lease)s::interval,
         attempt = attempt + 1, started_at = coalesce(started_at, now())
     where organization_id = %(organization)s and id = %(run)s
-        and (state = 'queued' and next_attempt_at <= now() or state = 'running' and lease_until < now())
+        and (state in ('queued', 'waiting') and next_attempt_at <= now() or state = 'running' and lease_until < now())
     returning lease_owner
 """
 
@@ -217,6 +217,19 @@ def test_a_run_whose_worker_went_silent_can_be_taken_over(pliers: Target) -> Non
         assert claim(conn, "first", lease="-1 second")
         assert claim(conn, "second")
         assert one(conn, "select lease_owner || attempt from pliers.workflow_runs") == "second2"
+
+
+def test_a_run_that_waits_goes_on_when_it_is_due(pliers: Target) -> None:
+    with connect(pliers) as conn:
+        with conn.transaction():
+            for table, row in WORLD:
+                insert(conn, table, row)
+        conn.execute("update pliers.workflow_runs set state = 'waiting', next_attempt_at = now() + interval '1 hour'")
+        assert not claim(conn, "first")
+        conn.execute("update pliers.workflow_runs set next_attempt_at = null")  # for somebody's answer
+        assert not claim(conn, "first")
+        conn.execute("update pliers.workflow_runs set next_attempt_at = now()")
+        assert claim(conn, "first")
 
 
 def test_the_same_request_acts_once(pliers: Target) -> None:
