@@ -261,6 +261,12 @@ class TableUnreadable(ServerError):
     code = "catalog.unreadable"
 
 
+class CatalogChanging(ServerError):
+    """The schema is being changed while it is read."""
+
+    code = "catalog.changing"
+
+
 class BadSnapshot(InputError):
     """A stored snapshot cannot be read."""
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
 
-from pliers_db.catalog import Snapshot, diff, snapshot
+from pliers_db.catalog import Snapshot, diff, digests, snapshot
 from pliers_db.config import Target
 from pliers_db.db import Connection, connect
-from pliers_db.errors import BadSnapshot
+from pliers_db.errors import BadSnapshot, CatalogChanging
 from pliers_db.postgres import Server
 from tests.fix_catalog import copy_database, make_roles
 
@@ -238,3 +241,54 @@ def test_what_is_no_snapshot_is_refused(body: dict[str, object], why: str) -> No
     with pytest.raises(BadSnapshot) as caught:
         Snapshot.from_dict(body)
     assert why in caught.value.why
+
+
+# ── while others work ───────────────────────────────────────────────────────────────────────────────────────
+@contextmanager
+def somebody_creates_and_drops(target: Target, pause: float) -> Iterator[None]:
+    """Another session that makes and removes tables all the time."""
+    stop = threading.Event()
+
+    def work() -> None:
+        with connect(target) as conn:
+            while not stop.wait(pause):
+                conn.execute("create table x (a int primary key, b text check (b <> '')); create index on x (b)")
+                conn.execute("create view v as select a from x; create function f() returns int return 1")
+                conn.execute("drop view v; drop table x; drop function f")
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        worker.join()
+
+
+def test_tables_that_come_and_go_do_not_break_a_reading(
+    conn: Connection, target: Target, caplog: pytest.LogCaptureFixture
+) -> None:
+    conn.execute("create table stays (a int)")
+    with somebody_creates_and_drops(target, pause=0.01):
+        for _ in range(30):
+            found = snapshot(conn)
+            assert found.table("public.stays") is not None
+            assert all(index.definition for table in found.tables for index in table.indexes)
+            assert "public.stays" in digests(conn)
+    assert caplog.records == []
+
+
+def test_a_catalog_that_moved_on_under_an_old_snapshot_is_an_error_that_says_so(
+    conn: Connection, target: Target
+) -> None:
+    conn.execute("create table goes (a int); create view v as select a from goes")
+    with connect(target) as other, conn.transaction():
+        conn.execute("set transaction isolation level repeatable read")
+        conn.execute("select")
+        other.execute("drop view v; drop table goes")
+        for read in (snapshot, digests):
+            with pytest.raises(CatalogChanging) as caught:
+                read(conn)
+            assert caught.value.code == "catalog.changing"
+        assert conn.execute("select 1").fetchone() == (1,)
+    assert snapshot(conn).table("public.goes") is None

@@ -13,7 +13,7 @@ from typing import Any
 
 from psycopg import sql
 
-from pliers_db.catalog.session import pinned
+from pliers_db.catalog.session import pinned, pipelined, settled
 from pliers_db.db import Connection, load_queries
 from pliers_db.errors import NoSuchTable, TableUnreadable
 from pliers_db.progress import SILENT, Reporter
@@ -63,21 +63,19 @@ def digests(
     :returns: by name, in the order asked for, otherwise sorted.
     :raises NoSuchTable: a name fits no table.
     :raises TableUnreadable: the role may not read a table, or row-level security would hide rows of it.
+    :raises CatalogChanging: tables come and go right now.
     """
-    queries = load_queries("pliers_db.catalog", "sql/digest.sql")
+    names = None if tables is None else list(tables)
+    return settled(conn, lambda: _digests(conn, names, reporter))
+
+
+def _digests(conn: Connection, names: list[str] | None, reporter: Reporter) -> dict[str, TableDigest]:
+    result: dict[str, TableDigest] = {}
     with pinned(conn):
-        if tables is None:
-            tables = [name for (name,) in conn.execute(queries["all_tables"])]
-        found = conn.execute(queries["named_tables"], {"names": list(tables)}).fetchall()
-        for name, _, _, kind, obstacle in found:
-            _check(conn, name, kind, obstacle)
-        result: dict[str, TableDigest] = {}
-        with reporter.task("Hashing", total=len(found), unit="tables") as task, conn.pipeline():
-            cursors = [
-                (name, conn.execute(_DIGEST.format(_source(schema, table, kind))))
-                for name, schema, table, kind, _ in found
-            ]
-            for name, cursor in cursors:
+        sources = _sources(conn, names)
+        with reporter.task("Hashing", total=len(sources), unit="tables") as task, pipelined(conn):
+            cursors = {name: conn.execute(_DIGEST.format(source)) for name, source in sources.items()}
+            for name, cursor in cursors.items():
                 task.note(name)
                 row = cursor.fetchone()
                 assert row is not None
@@ -86,21 +84,27 @@ def digests(
     return result
 
 
-def _check(conn: Connection, name: str, kind: str | None, obstacle: str | None) -> None:
-    if kind is None:
-        raise NoSuchTable(
-            f"There is no table {name}",
-            why=f"Looked in database {conn.info.dbname}.",
-            fix=f"Write it with its schema, as in public.{name}." if "." not in name else "",
-        )
-    if obstacle is not None:
-        raise TableUnreadable(
-            f"Cannot read all of {name}",
-            why=obstacle,
-            fix="Use the owner of the tables, or a role with pg_read_all_data and BYPASSRLS.",
-        )
-
-
-def _source(schema: str, table: str, kind: str) -> sql.Composable:
-    name = sql.Identifier(schema, table)
-    return sql.SQL("only {}").format(name) if kind == "r" else name
+def _sources(conn: Connection, names: list[str] | None) -> dict[str, sql.Composable]:
+    """What to select from, by name; an error if a table cannot be read whole."""
+    queries = load_queries("pliers_db.catalog", "sql/digest.sql")
+    asked = conn.execute(queries["all"]) if names is None else conn.execute(queries["named"], {"names": names})
+    oids = dict(asked.fetchall())
+    facts = {row[0]: row[1:] for row in conn.execute(queries["readable"], {"oids": list(oids.values())})}
+    sources: dict[str, sql.Composable] = {}
+    for name, oid in oids.items():
+        if oid not in facts:
+            raise NoSuchTable(
+                f"There is no table {name}",
+                why=f"Looked in database {conn.info.dbname}.",
+                fix="" if "." in name else f"Write it with its schema, as in public.{name}.",
+            )
+        schema, table, kind, obstacle = facts[oid]
+        if obstacle is not None:
+            raise TableUnreadable(
+                f"Cannot read all of {name}",
+                why=obstacle,
+                fix="Use the owner of the tables, or a role with pg_read_all_data and BYPASSRLS.",
+            )
+        only = sql.SQL("only ") if kind == "r" else sql.SQL("")
+        sources[name] = only + sql.Identifier(schema, table)
+    return sources

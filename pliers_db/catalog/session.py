@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import LiteralString
+from typing import LiteralString, TypeVar
 
+from psycopg import Error, errors
 from psycopg.pq import TransactionStatus
 
 from pliers_db.db import Connection
+from pliers_db.errors import CatalogChanging
+
+Result = TypeVar("Result")
 
 # search_path: names come out qualified, as in pg_dump. row_security: an error instead of rows that are silently
 # missing. jit: many small queries, not one long one. The rest decides how values are written (compare what pg_dump
@@ -27,6 +32,18 @@ _PINNED: LiteralString = """
     set local jit to off
 """
 
+# What the functions that write definitions raise when an object has gone since the snapshot was taken: they look at
+# the catalog of this moment. XX000 is "could not open relation with OID…", "cache lookup failed…".
+_GONE = (
+    errors.InternalError_,
+    errors.UndefinedTable,
+    errors.UndefinedObject,
+    errors.UndefinedFunction,
+    errors.UndefinedColumn,
+    errors.InvalidSchemaName,
+)
+_ATTEMPTS = 6
+
 
 @contextmanager
 def pinned(conn: Connection) -> Iterator[None]:
@@ -41,3 +58,42 @@ def pinned(conn: Connection) -> Iterator[None]:
             conn.execute("set transaction isolation level repeatable read, read only")
         conn.execute(_PINNED)
         yield
+
+
+@contextmanager
+def pipelined(conn: Connection) -> Iterator[None]:
+    """A pipeline that raises its first error, and does not log those that follow from it."""
+    first: Error | None = None
+    try:
+        with conn.pipeline():
+            try:
+                yield
+            except Error as error:
+                first = error
+    except errors.PipelineAborted:
+        if first is None:
+            raise
+    if first is not None:
+        raise first
+
+
+def settled(conn: Connection, read: Callable[[], Result]) -> Result:
+    """Read, and read again if objects went away meanwhile.
+
+    Again only with a snapshot of our own: in a transaction of the caller the old one would stay.
+
+    :raises CatalogChanging: it did not succeed.
+    """
+    own = conn.info.transaction_status == TransactionStatus.IDLE
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            return read()
+        except _GONE as error:
+            if not own or attempt == _ATTEMPTS:
+                raise CatalogChanging(
+                    "The schema is being changed right now",
+                    why=str(error.diag.message_primary or error),
+                    fix="Try again when the migration, or whoever creates and drops tables, has finished.",
+                ) from error
+            time.sleep(0.02 * 2**attempt)
+    raise AssertionError  # the loop returns or raises

@@ -30,7 +30,7 @@ from pliers_db.catalog.model import (
     Trigger,
     Type,
 )
-from pliers_db.catalog.session import pinned
+from pliers_db.catalog.session import pinned, pipelined, settled
 from pliers_db.db import Connection, load_queries
 
 Row = dict[str, Any]
@@ -52,8 +52,9 @@ def snapshot(conn: Connection, *, exclude: Collection[str] = ()) -> Snapshot:
 
     :param exclude: patterns over the paths of objects to leave out as well (``*.yoyo_lock``, ``audit.*``); a table goes
         with its sequences.
+    :raises CatalogChanging: objects come and go right now.
     """
-    rows = _read(conn)
+    rows = settled(conn, lambda: _read(conn))
     columns = _by(Column, rows["columns"], "relation")
     sequences = (row for row in rows["sequences"] if not _fits(row["table_path"] or "", exclude))
     return Snapshot(
@@ -72,7 +73,7 @@ def _read(conn: Connection) -> Rows:
     """The rows of every query, by its name; those of all rarer kinds together."""
     queries = load_queries("pliers_db.catalog", "sql/snapshot.sql")
     rarer = load_queries("pliers_db.catalog", "sql/entries.sql")
-    with pinned(conn), conn.pipeline():
+    with pinned(conn), pipelined(conn):
         cursors = {name: conn.cursor(row_factory=dict_row).execute(query) for name, query in queries.items()}
         others = [conn.execute(query) for query in rarer.values()]
         rows = {name: cursor.fetchall() for name, cursor in cursors.items()}
