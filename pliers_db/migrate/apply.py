@@ -84,7 +84,7 @@ def up(
             check_history(status, planned, allow_out_of_order=options.allow_out_of_order)
             if planned:
                 _stamp_if_empty(conn, environment, reporter)
-                applied = engine.apply(conn, history, planned, folder, options, reporter)
+                applied = engine.apply(database, conn, history, planned, folder, options, reporter)
         return Outcome(applied=tuple(applied), status=look(conn, folder))
 
 
@@ -124,8 +124,8 @@ def down(
             planned = plan_down(look(conn, folder), steps=steps, to=to)
             pairs = find_rollbacks(conn, history, planned, folder)
             forward = _files(planned)[::-1] if again else []
-            rolled_back = engine.roll_back(conn, history, pairs, options, reporter)
-            applied = engine.apply(conn, history, forward, folder, options, reporter) if again else []
+            rolled_back = engine.roll_back(database, conn, history, pairs, options, reporter)
+            applied = engine.apply(database, conn, history, forward, folder, options, reporter) if again else []
         return Outcome(applied=tuple(applied), rolled_back=tuple(rolled_back), status=look(conn, folder))
 
 

@@ -16,7 +16,7 @@ import time
 import uuid
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -31,12 +31,16 @@ from yoyo.connections import DatabaseURI
 from yoyo.migrations import Migration, MigrationList
 
 from pliers_db import __version__
-from pliers_db.db import Connection
-from pliers_db.errors import BadMigration, ConnectionLost, MigrationFailed, MigrationPartial, MissingPrivilege
+from pliers_db.db import Connection, ErrorClass
+from pliers_db.db.retry import NO_RETRY, Retry, RetryPolicy, failure_class
+from pliers_db.errors import BadMigration
+from pliers_db.migrate.blockers import BlockerWatch
+from pliers_db.migrate.failures import connection_lost, part_way, rolled_back, say_who
 from pliers_db.migrate.files import MigrationFile, RollbackFile, migration_hash
 from pliers_db.migrate.history import MIGRATION_TABLE, OWN_TABLE
-from pliers_db.migrate.parser import Place, place_of, split
-from pliers_db.migrate.script import RESTORE, Script, locate, transaction_script
+from pliers_db.migrate.parser import split
+from pliers_db.migrate.script import RESTORE, Script, transaction_script
+from pliers_db.units import format_duration
 
 APPLY, ROLLBACK, MARK, UNMARK = "apply", "rollback", "mark", "unmark"
 # How yoyo writes a parameter: :name.
@@ -81,16 +85,25 @@ class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         schema: str,
         *,
         settings: tuple[str, ...] = (),
+        policy: RetryPolicy = NO_RETRY,
+        watch: BlockerWatch | None = None,
         on_done: Callable[[Done], None] = lambda done: None,
+        on_retry: Callable[[str], None] = lambda message: None,
     ) -> None:
         """:param schema: where yoyo's tables stand.
-        :param settings: ``set local …`` statements for the transaction of each migration.
+        :param settings: ``set local …`` statements for the transaction of each migration, each time it is tried.
+        :param policy: how often a transaction is tried again that got no lock, or lost a deadlock.
+        :param watch: tells who blocks.
         :param on_done: called after each migration that is in the database.
+        :param on_retry: called with a sentence before a migration is tried again.
         """
         self._borrowed = conn
         self.home = schema
         self.settings = settings
+        self.policy = policy
+        self.watch = watch
         self.on_done = on_done
+        self.on_retry = on_retry
         self._schema_seen = False
         self._templates: dict[str, str] = {}
         self._escaping = Escaping(conn.pgconn)
@@ -244,26 +257,43 @@ class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         for number, statement in enumerate(statements, 1):
             script = Script(path, "", statement.sql, "")
             try:
-                self._execute(script.text, path)
-            except psycopg.OperationalError as error:
-                if self._borrowed.closed:
-                    raise self._lost(migration, error) from error
-                raise self._partial(migration, error, text, statement.start, number, len(statements), path) from error
+                with self._watching(migration):
+                    self._execute(script.text, path)
             except psycopg.DatabaseError as error:
-                raise self._partial(migration, error, text, statement.start, number, len(statements), path) from error
+                if self._borrowed.closed:
+                    raise connection_lost(migration.id, error) from error
+                raise part_way(
+                    migration.id, path, text, error, start=statement.start, number=number, total=len(statements)
+                ) from error
         self._execute(RESTORE, path)
 
     # ── the wire ────────────────────────────────────────────────────────────────────────────────────────────
     def _send(self, migration: SqlMigration, script: Script, what: str) -> None:
-        completed: list[int] = []
-        try:
-            self._execute(script.text, script.path, completed)
-        except psycopg.DatabaseError as error:
-            if self._borrowed.closed:
-                raise self._lost(migration, error) from error
-            if self._borrowed.pgconn.transaction_status != TransactionStatus.IDLE:
-                self._execute("rollback", script.path)
-            raise _failed(migration, script, error, locate(script, error.diag, len(completed)), what) from error
+        retry = Retry(self.policy, name=migration.id)
+        while True:
+            completed: list[int] = []
+            try:
+                with self._watching(migration):
+                    self._execute(script.text, script.path, completed)
+                return
+            except psycopg.DatabaseError as error:
+                if self._borrowed.closed:
+                    raise connection_lost(migration.id, error) from error
+                if self._borrowed.pgconn.transaction_status != TransactionStatus.IDLE:
+                    self._execute("rollback", script.path)
+                again = failure_class(error) in (ErrorClass.LOCK, ErrorClass.RERUN)
+                attempt, delay = retry.attempt, retry.after(error) if again else None
+                if delay is None:
+                    failure = rolled_back(migration.id, script, error, completed=len(completed), operation=what)
+                    raise (say_who(failure, self.watch, attempt) if again else failure) from error
+                self.on_retry(
+                    f"{migration.id}: {error.diag.message_primary}; rolled back, "
+                    f"attempt {attempt + 1} of {self.policy.attempts} in {format_duration(delay)}"
+                )
+            time.sleep(delay)
+
+    def _watching(self, migration: SqlMigration) -> AbstractContextManager[None]:
+        return self.watch.watching(migration.id) if self.watch else nullcontext()
 
     def _execute(self, text: str, path: Any, completed: list[int] | None = None) -> None:
         """Send one message of any number of statements by the simple protocol; what SELECTs return is dropped.
@@ -287,32 +317,6 @@ class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
             if completed is not None:
                 completed.append(1)
 
-    def _lost(self, migration: SqlMigration, error: psycopg.Error) -> ConnectionLost:
-        return ConnectionLost(
-            f"The connection was lost while {migration.id} ran",
-            why=" ".join(str(error).split()),
-            fix="Run the same command again: a migration and its record are committed together or not at all.",
-        )
-
-    def _partial(
-        self, migration: SqlMigration, error: psycopg.Error, text: str, start: int, number: int, total: int, path: Any
-    ) -> Exception:
-        offset = start + int(error.diag.statement_position or 1) - 1
-        place = place_of(text, offset)
-        message = f"{path}:{place.line}:{place.column}: {error.diag.message_primary or error}"
-        why = f"Statement {number} of {total} failed ({error.sqlstate}).\n{place.caret()}{_details(error)}"
-        if number == 1 and "concurrently" not in text.lower():  # CONCURRENTLY leaves an INVALID index behind
-            return MigrationFailed(message, why=why, fix="Correct it and run the same command again.", id=migration.id)
-        return MigrationPartial(
-            message,
-            why=f"{why}\nThe {number - 1} statements before it are committed; the migration is not recorded.",
-            fix=f"Undo what {path.name} has done so far by hand (an INVALID index too), correct it, and run the same "
-            "command again.",
-            id=migration.id,
-            statement=number,
-            statements=total,
-        )
-
 
 def _text(text: str) -> str:
     """A text as an expression that cannot meet anything a file left open: no quote, no comment, no dollar."""
@@ -322,47 +326,6 @@ def _text(text: str) -> str:
 def migration_list(migrations: list[SqlMigration], hooks: Sequence[SqlMigration] = ()) -> MigrationList:
     """What yoyo's `apply_migrations` and `rollback_migrations` take."""
     return MigrationList(migrations, hooks)
-
-
-def _failed(
-    migration: SqlMigration, script: Script, error: psycopg.Error, found: tuple[Place | None, str], what: str
-) -> Exception:
-    place, text = found
-    if place is None:
-        if isinstance(error, psycopg.errors.InsufficientPrivilege):
-            return MissingPrivilege(
-                f"{migration.id} could not be recorded: {text}",
-                why="The migration was rolled back with it.",
-                fix="Grant this role insert and delete on yoyo's tables.",
-            )
-        return MigrationFailed(
-            f"{script.path}: {text}",
-            why=f"It failed at the end of the transaction ({error.sqlstate}).{_details(error)}",
-            fix="Correct it and run the same command again: nothing of this migration was kept.",
-            id=migration.id,
-        )
-    fix = "Correct it and run the same command again: nothing of this migration was kept."
-    if isinstance(error, psycopg.errors.ActiveSqlTransaction):
-        fix = "Put it into a migration of its own that begins with the line: -- transactional: false"
-    elif isinstance(error, psycopg.errors.LockNotAvailable):
-        fix = "Another session holds a lock on that object. Run the same command again later, or raise --lock-timeout."
-    return MigrationFailed(
-        f"{script.path}:{place.line}:{place.column}: {text}",
-        why=f"The server refused this statement ({error.sqlstate}).\n{place.caret()}{_details(error)}",
-        fix=fix,
-        id=migration.id,
-        line=place.line,
-        column=place.column,
-        sqlstate=error.sqlstate,
-        operation=what,
-    )
-
-
-def _details(error: psycopg.Error) -> str:
-    diag = error.diag
-    parts = {"detail": diag.message_detail, "hint": diag.message_hint, "context": diag.context}
-    inner = f"\nin: {diag.internal_query}" if diag.internal_query else ""
-    return inner + "".join(f"\n{name}: {text}" for name, text in parts.items() if text)
 
 
 def _now() -> datetime:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,12 +11,14 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from pliers_db.db import Connection, Database
+from pliers_db.db.retry import RetryPolicy
 from pliers_db.errors import MigrationFailed, MigrationPartial, NoRollback, PliersError
+from pliers_db.migrate.blockers import BlockerWatch
 from pliers_db.migrate.files import Folder, MigrationFile, RollbackFile, read_rollback
-from pliers_db.migrate.history import History, read_stored_rollback
+from pliers_db.migrate.history import QUERIES, History, read_stored_rollback
 from pliers_db.migrate.parser import check, is_empty
 from pliers_db.migrate.plan import Entry, State
-from pliers_db.progress import Reporter
+from pliers_db.progress import SILENT, Reporter
 from pliers_db.units import format_count, format_duration
 
 if TYPE_CHECKING:
@@ -28,10 +31,12 @@ class Options:
 
     wait: float = 60.0
     """How long to wait for another run."""
-    lock_timeout: float = 5.0
+    lock_timeout: float = 2.0
     """How long a statement may wait for a lock on an object; 0 means for ever."""
     statement_timeout: float = 0.0
     """How long a statement may take; 0 means for ever."""
+    retries: int = 10
+    """How often a migration is tried again that got no lock, or lost a deadlock."""
     allow_out_of_order: bool = False
     """Apply what is older than an applied migration."""
 
@@ -56,12 +61,26 @@ def session(database: Database, reporter: Reporter) -> Iterator[Connection]:
 
 
 def open_backend(
-    conn: Connection, history: History, options: Options, on_done: Callable[[Done], None] = lambda done: None
+    conn: Connection,
+    history: History,
+    options: Options,
+    on_done: Callable[[Done], None] = lambda done: None,
+    watch: BlockerWatch | None = None,
+    reporter: Reporter = SILENT,
 ) -> PooledBackend:
     """yoyo on this connection, its tables there and of this version. Needs the lock."""
     from pliers_db.migrate.backend import PooledBackend  # imports yoyo, which `status` does not need
 
-    backend = PooledBackend(conn, history.schema, settings=_settings(conn, options), on_done=on_done)
+    backend = PooledBackend(
+        conn,
+        history.schema,
+        settings=_settings(conn, options),
+        # A lock that is not free now may be so in a minute: longer waits than for a lost race.
+        policy=RetryPolicy(attempts=options.retries + 1, base=0.5, cap=10.0, deadline=math.inf, locks=True),
+        watch=watch,
+        on_done=on_done,
+        on_retry=reporter.info,
+    )
     conn.execute("set client_encoding to 'UTF8'")
     backend.ensure_internal_schema_updated()
     return backend
@@ -85,6 +104,7 @@ def _settings(conn: Connection, options: Options) -> tuple[str, ...]:
 
 
 def apply(
+    database: Database,
     conn: Connection,
     history: History,
     planned: Sequence[MigrationFile],
@@ -96,14 +116,18 @@ def apply(
     from pliers_db.migrate.backend import SqlMigration, migration_list
 
     applied: list[Done] = []
-    with reporter.task("Applying", total=len(planned), unit="migrations") as task:
+    _tell_dumps(conn, reporter)
+    with (
+        reporter.task("Applying", total=len(planned), unit="migrations") as task,
+        BlockerWatch(database, conn.info.backend_pid, reporter) as watch,
+    ):
 
         def on_done(done: Done) -> None:
             applied.append(done)
             reporter.info(f"applied {done.id} ({format_duration(done.ms / 1000)})")
             task.advance()
 
-        backend = open_backend(conn, history, options, on_done)
+        backend = open_backend(conn, history, options, on_done, watch, reporter)
         migrations = migration_list(
             [SqlMigration(m.id, m, read_rollback(m)) for m in planned],
             [SqlMigration(m.id, m) for m in folder.hooks],
@@ -114,6 +138,7 @@ def apply(
 
 
 def roll_back(
+    database: Database,
     conn: Connection,
     history: History,
     pairs: Sequence[tuple[Entry, RollbackFile]],
@@ -129,10 +154,22 @@ def roll_back(
         rolled_back.append(done)
         reporter.info(f"rolled back {done.id} ({format_duration(done.ms / 1000)})")
 
-    backend = open_backend(conn, history, options, on_done)
-    with _named(rolled_back, len(pairs), "rolled back"):
+    _tell_dumps(conn, reporter)
+    with (
+        BlockerWatch(database, conn.info.backend_pid, reporter) as watch,
+        _named(rolled_back, len(pairs), "rolled back"),
+    ):
+        backend = open_backend(conn, history, options, on_done, watch, reporter)
         backend.rollback_migrations(migration_list([SqlMigration(e.id, e.file, undo) for e, undo in pairs]))
     return rolled_back
+
+
+def _tell_dumps(conn: Connection, reporter: Reporter) -> None:
+    for pid, age in conn.execute(QUERIES["dumps"]).fetchall():
+        reporter.warn(
+            f"a dump is running (pid {pid}, for {format_duration(age)}): changes of its tables wait for it,"
+            " and everybody else behind them"
+        )
 
 
 @contextmanager

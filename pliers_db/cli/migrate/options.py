@@ -21,6 +21,9 @@ LockTimeoutOption = Annotated[
 StatementTimeoutOption = Annotated[
     float, typer.Option("--statement-timeout", min=0, help="Seconds a statement may take; 0: for ever.")
 ]
+RetriesOption = Annotated[
+    int, typer.Option("--retries", min=0, help="How often a migration that got no lock is tried again.")
+]
 
 
 def folder_of(settings: Settings, directory: Path | None) -> Folder:

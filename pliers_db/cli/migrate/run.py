@@ -23,6 +23,7 @@ from pliers_db.cli.context import (
 from pliers_db.cli.migrate.options import (
     DirOption,
     LockTimeoutOption,
+    RetriesOption,
     StatementTimeoutOption,
     WaitOption,
     folder_of,
@@ -106,8 +107,9 @@ def up(
     ] = False,
     directory: DirOption = None,
     wait: WaitOption = 60.0,
-    lock_timeout: LockTimeoutOption = 5.0,
+    lock_timeout: LockTimeoutOption = 2.0,
     statement_timeout: StatementTimeoutOption = 0.0,
+    retries: RetriesOption = 10,
     env: EnvOption = None,
     database_url: UrlOption = None,
     quiet: QuietOption = False,
@@ -126,7 +128,7 @@ def up(
             folder,
             environment=settings.environment,
             to=to,
-            options=migrate.Options(wait, lock_timeout, statement_timeout, allow_out_of_order),
+            options=migrate.Options(wait, lock_timeout, statement_timeout, retries, allow_out_of_order),
             reporter=console,
         )
     _report(outcome, settings, json)
@@ -140,8 +142,9 @@ def down(
     confirm_db: ConfirmOption = None,
     directory: DirOption = None,
     wait: WaitOption = 60.0,
-    lock_timeout: LockTimeoutOption = 5.0,
+    lock_timeout: LockTimeoutOption = 2.0,
     statement_timeout: StatementTimeoutOption = 0.0,
+    retries: RetriesOption = 10,
     env: EnvOption = None,
     database_url: UrlOption = None,
     quiet: QuietOption = False,
@@ -151,7 +154,7 @@ def down(
     """Roll the last migration back, or several."""
     _down(
         "migrate down",
-        (wait, lock_timeout, statement_timeout),
+        (wait, lock_timeout, statement_timeout, retries),
         (env, database_url, directory),
         confirm_db,
         quiet,
@@ -166,8 +169,9 @@ def redo(
     confirm_db: ConfirmOption = None,
     directory: DirOption = None,
     wait: WaitOption = 60.0,
-    lock_timeout: LockTimeoutOption = 5.0,
+    lock_timeout: LockTimeoutOption = 2.0,
     statement_timeout: StatementTimeoutOption = 0.0,
+    retries: RetriesOption = 10,
     env: EnvOption = None,
     database_url: UrlOption = None,
     quiet: QuietOption = False,
@@ -177,7 +181,7 @@ def redo(
     """Roll the last migration back and apply it again."""
     _down(
         "migrate redo",
-        (wait, lock_timeout, statement_timeout),
+        (wait, lock_timeout, statement_timeout, retries),
         (env, database_url, directory),
         confirm_db,
         quiet,
@@ -189,7 +193,7 @@ def redo(
 
 def _down(
     command: str,
-    timeouts: tuple[float, float, float],
+    limits: tuple[float, float, float, int],
     where: tuple[str | None, str | None, Path | None],
     confirm_db: str | None,
     quiet: bool,
@@ -210,7 +214,7 @@ def _down(
                 folder,
                 environment=settings.environment,
                 confirm=confirm,
-                options=migrate.Options(*timeouts),
+                options=migrate.Options(*limits),
                 reporter=console,
                 **arguments,
             ),

@@ -135,3 +135,18 @@ select exists (
      where not exists (select from pg_stat_activity a
                         where a.pid = o.backend_pid
                           and coalesce(a.backend_start, o.backend_start) = o.backend_start))
+
+-- name: blockers
+-- Which sessions keep this backend waiting for a lock?
+select b.pid, coalesce(nullif(a.application_name, ''), a.backend_type, 'a session') as name,
+       coalesce(a.usename, '?') as role, coalesce(a.state, 'hidden') as state, left(a.query, 200) as query,
+       coalesce(extract(epoch from now() - a.state_change), 0)::float8 as age
+  from unnest(pg_blocking_pids(%s)) b (pid) left join pg_stat_activity a on a.pid = b.pid
+ order by b.pid
+
+-- name: dumps
+-- Is somebody dumping this database? DDL waits for a dump, and everybody else behind that DDL.
+select pid, coalesce(extract(epoch from now() - backend_start), 0)::float8 as age
+  from pg_stat_activity
+ where datname = current_database() and application_name like '%pg_dump%' and pid <> pg_backend_pid()
+ order by pid
