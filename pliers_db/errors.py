@@ -523,6 +523,12 @@ class UnknownCheck(InputError):
     code = "health.unknown-check"
 
 
+class PortInUse(ServerError):
+    """The port cannot be listened on."""
+
+    code = "health.port-in-use"
+
+
 class SessionLost(ServerError):
     """The connection was lost during the health run."""
 

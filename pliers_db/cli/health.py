@@ -98,6 +98,38 @@ def health(
     _print(report, wanted, strict, verbose=verbose)
 
 
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option("--host", help="The address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="0: any that is free.", min=0, max=65535)] = 8090,
+    every: Annotated[float, typer.Option("--every", help="Seconds between two full reports; 0: none.", min=0)] = 60.0,
+    env: EnvOption = None,
+    database_url: UrlOption = None,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Answer probes and monitors over HTTP, until a signal ends it.
+
+    /health/live, /health/ready, /health/db (health+json) and /metrics (Prometheus).
+    """
+    from pliers_db.config import load_settings
+    from pliers_db.health import Endpoints, HealthServer
+
+    settings = load_settings(env=env, database_url=database_url)
+    endpoints = Endpoints(settings=settings, report_every=every)
+    with HealthServer(endpoints, host, port) as server:
+        if json:
+            emit_json({"url": server.url})
+        else:
+            emit(f"Listening on {server.url}")
+        try:
+            server.serve_forever(poll_interval=0.2)
+        except KeyboardInterrupt:
+            Console().info("Ended.")
+        finally:
+            endpoints.close()
+
+
 def _settings(env: str | None, database_url: str | None) -> tuple[Settings, PliersError | None]:
     """The settings; an embedded server that does not start is for the report to tell, with what works without it."""
     from pliers_db.cli.context import resolve

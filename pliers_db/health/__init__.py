@@ -17,13 +17,16 @@ from pliers_db.health.outcome import Level, Outcome, Verdict
 from pliers_db.health.report import SCHEMA, Excused, Report, Result
 from pliers_db.health.rules import Rules, read_rules
 from pliers_db.health.runner import run_health
+from pliers_db.health.serve import Endpoints, HealthServer, asgi_app, wsgi_app
 
 __all__ = [
     "CHECKS",
     "SCHEMA",
     "Check",
+    "Endpoints",
     "Excused",
     "Finding",
+    "HealthServer",
     "Level",
     "Measure",
     "Outcome",
@@ -32,6 +35,7 @@ __all__ = [
     "Result",
     "Rules",
     "Verdict",
+    "asgi_app",
     "nagios_code",
     "nagios_line",
     "read_rules",
@@ -43,4 +47,5 @@ __all__ = [
     "render_text",
     "run_health",
     "write_baseline",
+    "wsgi_app",
 ]

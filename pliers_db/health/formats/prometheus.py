@@ -22,13 +22,13 @@ def render_prometheus(report: Report) -> str:
 
 
 def _lines(report: Report) -> Iterator[str]:
-    yield from _family("up", "Whether the database answers.", [("", 0 if report.error else 1)])
-    yield from _family(
+    yield from family("up", "Whether the database answers.", [("", 0 if report.error else 1)])
+    yield from family(
         "check_status",
         "How a check ended: 0 ok, 1 warn, 2 fail, 3 unknown. A skipped check is absent.",
         [(f'{{check="{r.check.id}"}}', _STATUS[r.outcome]) for r in report.results if r.outcome in _STATUS],
     )
-    yield from _family(
+    yield from family(
         "checks",
         "How many checks ended in each way.",
         [(f'{{outcome="{outcome}"}}', count) for outcome, count in report.counts.items()],
@@ -37,16 +37,17 @@ def _lines(report: Report) -> Iterator[str]:
         for measure in result.measures:
             suffix, factor = _UNITS[measure.unit]
             name = measure.name if not suffix or measure.name.endswith(suffix) else f"{measure.name}_{suffix}"
-            yield from _family(name, f"{result.check.title}.", [("", measure.value * factor)])
-    yield from _family("report_duration_seconds", "How long the report took.", [("", report.seconds)])
-    yield from _family("report_timestamp_seconds", "When the report was made.", [("", report.started_at.timestamp())])
+            yield from family(name, f"{result.check.title}.", [("", measure.value * factor)])
+    yield from family("report_duration_seconds", "How long the report took.", [("", report.seconds)])
+    yield from family("report_timestamp_seconds", "When the report was made.", [("", report.started_at.timestamp())])
 
 
-def _family(name: str, about: str, samples: list[tuple[str, float]]) -> Iterator[str]:
+def family(name: str, about: str, samples: list[tuple[str, float]], *, kind: str = "gauge") -> Iterator[str]:
+    """The lines of one metric: its samples by their labels."""
     if not samples:
         return
     full = f"pliers_db_{name}"
     yield f"# HELP {full} {about}"
-    yield f"# TYPE {full} gauge"
+    yield f"# TYPE {full} {kind}"
     for labels, value in samples:
         yield f"{full}{labels} {float(value):.15g}"

@@ -70,8 +70,8 @@ left join pairs p on true
 order by p.same desc, 2
 
 -- name: unused
--- Large indexes that no query has used since the statistics began, and that nothing else needs: no constraint, no
--- replica identity, not the only index of a foreign key. The index of a partitioned table is used if one of its parts is.
+-- Large indexes that no query has used since the statistics began, and that nothing else needs: not unique (so no
+-- replica identity either), of no constraint, not the only index of a foreign key. The index of a partitioned table is used if one of its parts is.
 with recursive parts as (
   select i.indexrelid as root, i.indexrelid as part
   from pg_index i
@@ -86,7 +86,7 @@ with recursive parts as (
 ), seen as (
   select i.indexrelid::regclass::text as name, i.indrelid::regclass::text as table_name,
          u.pages * current_setting('block_size')::float8 as bytes,
-         u.scans = 0 and u.pages > 1280 and not i.indisunique and not i.indisreplident and i.indisvalid
+         u.scans = 0 and u.pages > 1280 and not i.indisunique and i.indisvalid
            and not exists (select from pg_constraint k where k.conindid = i.indexrelid)
            and not exists (
              select from pg_constraint f
