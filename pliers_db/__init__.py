@@ -10,12 +10,19 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from pliers_db.config import Settings
-    from pliers_db.db import Database
+    from pliers_db.config import Settings, load_settings
+    from pliers_db.db import Connection, Database, RetryPolicy, run_transaction
 
-__all__ = ["Database", "Settings", "__version__"]
+__all__ = ["Connection", "Database", "RetryPolicy", "Settings", "__version__", "load_settings", "run_transaction"]
 
-_HOMES = {"Settings": "pliers_db.config", "Database": "pliers_db.db"}
+_HOMES = {
+    "Settings": "pliers_db.config",
+    "load_settings": "pliers_db.config",
+    "Connection": "pliers_db.db",
+    "Database": "pliers_db.db",
+    "RetryPolicy": "pliers_db.db",
+    "run_transaction": "pliers_db.db",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -24,4 +31,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(home), name)
+    module = import_module(home)
+    if name == "Database":
+        # Settings without a URL mean the embedded server, which the database layer cannot start itself.
+        module.provide_embedded(lambda settings: import_module("pliers_db.postgres").ensure_embedded(settings))
+    return getattr(module, name)

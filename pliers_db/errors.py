@@ -169,6 +169,12 @@ class DeadlinePassed(ServerError):
     code = "db.deadline"
 
 
+class CommitUnknown(PartialError):
+    """It is not known whether the transaction was committed."""
+
+    code = "db.commit-unknown"
+
+
 class TransactionAborted(RolledBackError):
     """The transaction had failed before its end."""
 

@@ -26,7 +26,9 @@ class FaultProxy:
     - `blackhole`: bytes are taken and never forwarded (a hung server whose kernel still acknowledges);
     - `cut`: every running connection is reset; new ones work;
     - `cut_after`: when a client sends these bytes they are still forwarded, then its connection is reset before the
-      answer comes back (a connection lost during COMMIT).
+      answer comes back (a connection lost during COMMIT);
+    - `swallow`: these bytes are not forwarded and their client is reset, while the server goes on waiting for it (a
+      network that died without a word).
     """
 
     def __init__(self, upstream: Target) -> None:
@@ -37,6 +39,8 @@ class FaultProxy:
         self._closed = False
         self._hole = threading.Event()
         self._trap: bytes | None = None
+        self._gone: bytes | None = None
+        self._orphans: list[socket.socket] = []
         self._mute: tuple[socket.socket, socket.socket] | None = None
         self.latency = 0.0
         self.accepted = 0
@@ -76,10 +80,14 @@ class FaultProxy:
         self.trapped.clear()
         self._trap = needle
 
+    def swallow(self, needle: bytes) -> None:
+        """Do not forward what contains ``needle``; reset its client, and leave the server in the dark; once."""
+        self._gone = needle
+
     def heal(self) -> None:
         """No more faults."""
         self.latency = 0.0
-        self._trap = None
+        self._trap = self._gone = None
         self._hole.clear()
         if self._listener is None and not self._closed:
             self._listen()
@@ -87,6 +95,8 @@ class FaultProxy:
     def close(self) -> None:
         self._closed = True
         self.refuse()
+        for orphan in self._orphans:
+            orphan.close()
 
     def _listen(self) -> None:
         listener = socket.socket()
@@ -133,6 +143,10 @@ class FaultProxy:
                         return
                 if pair is self._mute:
                     continue  # the answer that must not come back
+                if source is pair[0] and self._gone is not None and self._gone in data:
+                    self._gone = None
+                    self._desert(pair)
+                    return
                 sprung = source is pair[0] and self._trap is not None and self._trap in data
                 if sprung:
                     self._trap, self._mute = None, pair
@@ -143,6 +157,13 @@ class FaultProxy:
                     self.trapped.set()
                     return
         self._reset(pair, hard=False)
+
+    def _desert(self, pair: tuple[socket.socket, socket.socket]) -> None:
+        with self._lock:
+            self._pairs.discard(pair)
+        self._orphans.append(pair[1])
+        pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        pair[0].close()
 
     def _reset(self, pair: tuple[socket.socket, socket.socket], *, hard: bool = True) -> None:
         with self._lock:

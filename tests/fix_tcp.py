@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -25,9 +25,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def tcp_server() -> Iterator[Server]:
+def tcp_server(settings: Mapping[str, str] | None = None) -> Iterator[Server]:
     """A throw-away server on 127.0.0.1 where role ``app`` needs its password."""
-    with scratch_server(settings={"max_connections": "60", "listen_addresses": ""}) as first:
+    with scratch_server(settings={"max_connections": "60", "listen_addresses": "", **(settings or {})}) as first:
         with connect(first.target()) as admin:
             admin.execute(f"create role {USER} login password '{PASSWORD}'")
             admin.execute(f"create database app owner {USER}")

@@ -5,11 +5,13 @@ from pliers_db.db.breaker import BreakerState, BreakerStatus, CircuitBreaker, br
 from pliers_db.db.connect import Connection, connect
 from pliers_db.db.locks import LockName, advisory_lock, advisory_unlock, lock_holders, try_advisory_lock
 from pliers_db.db.pgbouncer import behind_pooler
-from pliers_db.db.pool import Database
+from pliers_db.db.pool import Database, provide_embedded
 from pliers_db.db.queries import load_queries
 from pliers_db.db.retry import NO_RETRY, Retry, RetryPolicy, failure_class
+from pliers_db.db.run import run_transaction
 from pliers_db.db.sqlstate import ErrorClass, classify
 from pliers_db.db.stamp import has_tables, read_stamp, write_stamp
+from pliers_db.db.stats import PoolStats
 
 __all__ = [
     "NO_RETRY",
@@ -20,6 +22,7 @@ __all__ = [
     "Database",
     "ErrorClass",
     "LockName",
+    "PoolStats",
     "Retry",
     "RetryPolicy",
     "Stamp",
@@ -33,7 +36,9 @@ __all__ = [
     "has_tables",
     "load_queries",
     "lock_holders",
+    "provide_embedded",
     "read_stamp",
+    "run_transaction",
     "try_advisory_lock",
     "write_stamp",
 ]

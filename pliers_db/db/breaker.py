@@ -59,14 +59,18 @@ class CircuitBreaker:
         failures: int = 5,
         window: float = 30.0,
         cooldown: float = 5.0,
+        burst: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """:param name: what it guards, for messages.
         :param failures: how many within ``window`` seconds open it.
         :param cooldown: seconds that it stays open before one call may try.
+        :param burst: failures within this many seconds count as one: all connections of a pool lose their server at
+            the same moment.
         """
         self.name = name
         self._limit, self._window, self._cooldown, self._clock = failures, window, cooldown, clock
+        self._burst = burst
         self._lock = threading.Lock()
         self._times: deque[float] = deque()
         self._opened_at: float | None = None
@@ -145,7 +149,8 @@ class CircuitBreaker:
         now = self._clock()
         why = error.why if isinstance(error, PliersError) and error.why else str(error)
         self._cause = " ".join(why.split())
-        self._times.append(now)
+        if not self._times or now - self._times[-1] >= self._burst:
+            self._times.append(now)
         self._forget(now)
         if probe or len(self._times) >= self._limit:
             self._opened_at, self._probing = now, False
@@ -172,5 +177,5 @@ def breaker_for(target: Target) -> CircuitBreaker:
     key = (target.host, target.port, target.dbname, target.user)
     with _breakers_lock:
         if key not in _breakers:
-            _breakers[key] = CircuitBreaker(str(target))
+            _breakers[key] = CircuitBreaker(str(target), burst=0.2)
         return _breakers[key]

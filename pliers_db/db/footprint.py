@@ -40,6 +40,11 @@ _LIMITS = re.compile(r"statement_timeout", re.IGNORECASE)
 _COMMENTS = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*(?:[^*]|\*(?!/))*\*/)*")
 _LIMIT = 2000
 
+_END = re.compile(
+    r"\s*(?:commit|end|abort|prepare\s+transaction|rollback(?!\s+(?:work\s+|transaction\s+)?to\b))\b", re.IGNORECASE
+)
+
+_enders: set[str] = set()
 _known: dict[str, Footprint] = {}
 
 
@@ -51,13 +56,22 @@ def footprint(query: Any) -> Footprint:
     if found is None:
         if len(_known) >= _LIMIT:
             _known.clear()
+            _enders.clear()
         found = _known[query] = _judge(query)
     return found
 
 
+def ends_transaction(query: Any) -> bool:
+    """Whether a statement, of which `footprint` has been asked, ends the transaction that it runs in."""
+    return query in _enders if isinstance(query, str) else False
+
+
 def _judge(query: str) -> Footprint:
+    text = query
     if (comments := _COMMENTS.match(query)) is not None:
         query = query[comments.end() :]
+    if _END.match(query):
+        _enders.add(text)
     if _LIMITS.search(query):  # "set local" too: the watchdog relies on the pool's own limit
         return Footprint.SESSION
     if not query or _PROBE.fullmatch(query) or _CONTROL.fullmatch(query):

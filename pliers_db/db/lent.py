@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import psycopg
 
-from pliers_db.db.footprint import Footprint, footprint
+from pliers_db.db.footprint import Footprint, ends_transaction, footprint
 from pliers_db.db.session import Baseline
 from pliers_db.db.watchdog import cut
 
@@ -18,6 +18,7 @@ _HARMLESS: Final = frozenset(
     {"_commit_gen", "_rollback_gen", "_enter_gen", "_exit_gen", "_set_autocommit_gen", "_set_isolation_level_gen"}
     | {"_set_read_only_gen", "_set_deferrable_gen", "fetch_many", "_read_gen", "_read_row_gen", "_end_copy_out_gen"}
     | {"copy_to", "copy_end", "_stream_fetchone_gen"}
+    | {"begin", "commit", "rollback", "current_xid"}  # pliers_db.db.transaction
 )
 _GRACE: Final = 10.0  # seconds that a server gets to keep its own statement_timeout before it counts as hung
 _TINY: Final = 1e-9
@@ -43,6 +44,7 @@ class Lent:
     """The part that the sync and the async connection share."""
 
     pgconn: Any
+    _num_transactions: int
     baseline: Baseline
     footprint: Footprint
     cut_at: float
@@ -52,6 +54,9 @@ class Lent:
     cut_after: float
     """For how many seconds nothing was heard when the watchdog cut it; 0: it did not."""
     wiping: bool
+    """Whether its clean-up has been sent and not yet been answered."""
+    pooled: bool
+    """Whether a pooler stands between us and the server: session state is nothing to rely on, or to wipe."""
     back_at: float
     """When it came back to the pool, by ``time.monotonic``."""
     reported: float
@@ -63,7 +68,7 @@ class Lent:
         self.baseline = Baseline(self)
         self.footprint = Footprint.NOTHING
         self.cut_at = self.busy_since = self.cut_after = self.back_at = self.reported = 0.0
-        self.wiping = False
+        self.wiping = self.pooled = False
         self._inode = os.fstat(self.pgconn.socket).st_ino
         self._poll = select.poll()
         self._poll.register(self.pgconn.socket, select.POLLIN)
@@ -75,6 +80,8 @@ class Lent:
             step = footprint(statement)
             if step is not Footprint.NOTHING:
                 self.footprint = step
+            elif self._num_transactions and ends_transaction(statement):
+                raise psycopg.ProgrammingError("the transaction is ended by its block, not by a statement inside it")
         return statement
 
     def dead(self) -> bool:

@@ -5,22 +5,26 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 from weakref import WeakSet
 
 import psycopg
-from psycopg.pq import TransactionStatus
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
-from pliers_db.config import PoolSettings, Target
+from pliers_db.config import PoolSettings, Settings, Target
+from pliers_db.db.breaker import breaker_for
 from pliers_db.db.connect import Connection
 from pliers_db.db.histogram import Histogram
 from pliers_db.db.leaks import Loan, LoanBook
+from pliers_db.db.retry import failure_class
+from pliers_db.db.sqlstate import ErrorClass
 from pliers_db.db.stats import Borrower, PoolStats
 from pliers_db.db.supply import PooledConnection, Supply
+from pliers_db.db.transaction import CommitLost, begin, commit, rollback
 from pliers_db.db.watchdog import WATCHDOG
-from pliers_db.errors import ConnectFailed, DeadlinePassed, PoolClosing, PoolExhausted, TransactionAborted
+from pliers_db.errors import CommitUnknown, ConnectFailed, DeadlinePassed, NoDatabase, PoolClosing, PoolExhausted
 from pliers_db.log import get_logger
 from pliers_db.units import format_duration
 
@@ -38,19 +42,24 @@ class Database:
 
     def __init__(
         self,
-        target: Target,
+        target: Target | Settings,
         pool: PoolSettings | None = None,
         *,
         application_name: str = "pliers-db",
         one_shot: bool = False,
     ) -> None:
-        """:param pool: limits and timeouts; default: those of `PoolSettings`.
+        """:param target: where to connect; or the settings, which say it all.
+        :param pool: limits and timeouts; default: those of the settings, or of `PoolSettings`.
         :param application_name: shown in ``pg_stat_activity``.
         :param one_shot: a command that ends soon: open one connection first, more only when borrowed.
         """
+        if isinstance(target, Settings):
+            pool = pool or target.pool
+            target = target.target or _embedded(target)
         self.target = target
         self.limits = pool or PoolSettings()
         self.application_name = application_name
+        self.breaker = breaker_for(target)
         self._one_shot = one_shot
         self._supply: Supply | None = None
         self._lock = threading.Lock()
@@ -76,7 +85,10 @@ class Database:
         :param deadline: seconds after which a server that does not answer is cut off.
         :raises ConnectFailed: at once, with the real cause.
         :raises PoolExhausted: all connections stayed in use, or too many borrowers wait already.
+        :raises CircuitOpen: at once, after the server could not be reached several times.
         :raises DeadlinePassed: the server did not answer by the deadline.
+        :raises TransactionAborted: an error of the server was swallowed in the block: nothing is committed.
+        :raises CommitUnknown: the connection broke during the COMMIT.
         """
         return Checkout(self, autocommit, timeout, deadline)
 
@@ -124,6 +136,44 @@ class Database:
             if conn._pool is not None:
                 supply.discard(conn)
             raise
+
+    def enter(self, timeout: float | None, deadline: float | None, *, depth: int) -> tuple[int, PooledConnection]:
+        """`borrow` through the circuit breaker. :returns: what `leave` wants back."""
+        era = self.breaker.enter()
+        try:
+            return era, self.borrow(timeout=timeout, deadline=deadline, depth=depth + 1)
+        except ConnectFailed as error:
+            self.breaker.leave(era, error)
+            raise
+        except BaseException:
+            self.breaker.leave(era, None, cancelled=True)
+            raise
+
+    def leave(self, era: int, conn: PooledConnection, error: BaseException | None) -> DeadlinePassed | None:
+        """`give_back`, and tell the circuit breaker how it went.
+
+        :returns: what to raise instead of ``error``, if the watchdog cut the connection.
+        """
+        # An error counts if this connection met it: its block may have called other databases too.
+        met = isinstance(error, psycopg.Error) and (conn.closed or failure_class(error) is ErrorClass.DISK)
+        self.breaker.leave(era, error if met else None, cancelled=error is not None and not met and conn.closed)
+        self.give_back(conn)
+        if not (met and conn.cut_after):
+            return None
+        return DeadlinePassed(
+            f"No answer from {self.target} for {format_duration(conn.cut_after)}; the connection was cut",
+            why="The deadline passed. The statement may have been carried out.",
+            fix="Check the server; raise the deadline if the statement is expected to take longer.",
+        )
+
+    def commit_unknown(self, conn: PooledConnection, what: str) -> CommitUnknown:
+        """The error for a COMMIT without an answer. :param what: was committed."""
+        return CommitUnknown(
+            f"COMMIT of {what} was sent to {self.target}, and the connection broke before the answer",
+            why="The server may have committed or not.",
+            fix="Look whether its effects are there; run_transaction(…, exactly_once=True) does that by itself.",
+            deadline=bool(conn.cut_after),
+        )
 
     def _exhausted(self, error: Exception, waited: float) -> PoolExhausted:
         if isinstance(error, TooManyRequests):
@@ -212,6 +262,7 @@ class Database:
             wait=wait,
             use=use,
             borrowers=tuple(Borrower(loan.site, now - loan.since, loan.thread) for loan in loans),
+            breaker=self.breaker.status(),
         )
 
     # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -261,7 +312,7 @@ class Database:
 class Checkout:
     """One loan as a ``with`` block; made by `Database.connection`."""
 
-    __slots__ = ("_autocommit", "_conn", "_database", "_deadline", "_timeout", "_transaction")
+    __slots__ = ("_autocommit", "_conn", "_database", "_deadline", "_era", "_timeout")
 
     def __init__(self, database: Database, autocommit: bool, timeout: float | None, deadline: float | None) -> None:
         self._database = database
@@ -269,52 +320,61 @@ class Checkout:
         self._timeout = timeout
         self._deadline = deadline
         self._conn: PooledConnection | None = None
-        self._transaction: psycopg.Transaction | None = None
 
     def __enter__(self) -> Connection:
-        self._conn = conn = self._database.borrow(timeout=self._timeout, deadline=self._deadline, depth=3)
+        database = self._database
+        self._era, conn = database.enter(self._timeout, self._deadline, depth=3)
         if not self._autocommit:
-            self._transaction = transaction = psycopg.Transaction(conn)
             try:
-                transaction.__enter__()
-            except BaseException:
-                self._database.give_back(conn)
+                conn.wait(begin(conn))
+            except BaseException as error:
+                database.leave(self._era, conn, error)
                 raise
+        self._conn = conn
         return conn
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        conn, transaction = self._conn, self._transaction
+        conn, self._conn = self._conn, None
         assert conn is not None
-        self._conn = None
         try:
-            if transaction is not None:
-                swallowed = error is None and conn.pgconn.transaction_status == TransactionStatus.INERROR
-                done = transaction.__exit__(kind, error, trace)
-                if swallowed:
-                    raise TransactionAborted(
-                        "The block ended well, but its transaction had failed: nothing was committed",
-                        why="An error of the server was caught inside the block.",
-                        fix="Catch it around the block, or put the risky part into: with conn.transaction():",
-                    )
-                return done
-            return None
-        except psycopg.OperationalError as lost:
-            if conn.cut_after:
-                raise self._late(conn) from lost
+            if self._autocommit:
+                pass
+            elif error is None:
+                with conn.lock:
+                    conn.wait(commit(conn))
+            elif not conn.closed:
+                with conn.lock:
+                    conn.wait(rollback(conn))
+        except CommitLost as lost:
+            self._database.leave(self._era, conn, lost.__cause__)
+            raise self._database.commit_unknown(conn, "the block") from lost.__cause__
+        except BaseException as late:
+            self._database.leave(self._era, conn, late)
             raise
-        finally:
-            self._database.give_back(conn)
-            if conn.cut_after and isinstance(error, psycopg.OperationalError):
-                raise self._late(conn) from error
+        if overdue := self._database.leave(self._era, conn, error):
+            raise overdue from error
+        return isinstance(error, psycopg.Rollback) or None
 
-    def _late(self, conn: PooledConnection) -> DeadlinePassed:
-        return DeadlinePassed(
-            f"No answer from {self._database.target} for {format_duration(conn.cut_after)}; the connection was cut",
-            why="The deadline passed. The statement may have been carried out.",
-            fix="Check the server; raise the deadline if the statement is expected to take longer.",
+
+_provide: Callable[[Settings], Target] | None = None
+
+
+def provide_embedded(provide: Callable[[Settings], Target]) -> None:
+    """Say how settings without a URL become a target: the embedded server stands in a layer above this one."""
+    global _provide  # noqa: PLW0603
+    _provide = provide
+
+
+def _embedded(settings: Settings) -> Target:
+    if _provide is None:
+        raise NoDatabase(
+            "These settings name no database",
+            why="Without a URL they mean the embedded server, which this layer cannot start.",
+            fix="Use: from pliers_db import Database; or set DATABASE_URL.",
         )
+    return _provide(settings)
 
 
 _databases: WeakSet[Database] = WeakSet()

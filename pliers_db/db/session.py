@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import time
 from operator import attrgetter
-from typing import Any, LiteralString
+from typing import Any, Final
 
 import psycopg
 from psycopg import postgres
@@ -17,11 +17,11 @@ from psycopg.types import TypeInfo, TypesRegistry
 from pliers_db.db.footprint import Footprint
 
 # What DISCARD ALL does except "deallocate all", in one message that may run as one implicit transaction.
-_WIPE: LiteralString = (
-    "reset session authorization; reset role; reset all; close all; unlisten *; discard temp; discard sequences; "
-    "select pg_advisory_unlock_all()"
+WIPE: Final = (
+    b"reset session authorization; reset role; reset all; close all; unlisten *; discard temp; discard sequences; "
+    b"select pg_advisory_unlock_all()"
 )
-_WIPE_ALL: LiteralString = f"{_WIPE}; deallocate all"
+WIPE_ALL: Final = WIPE + b"; deallocate all"
 
 _ATTRIBUTES = (
     "_autocommit",
@@ -106,13 +106,17 @@ def send_wipe(conn: AnyConnection, footprint: Footprint) -> None:
     :raises psycopg.Error: the connection is gone.
     """
     if footprint is Footprint.SESSION:
-        conn.pgconn.send_query(_WIPE_ALL.encode())
-        # psycopg notices a deallocation only in what it runs itself; left alone it would use statements that are gone.
-        conn._prepared.clear()
-        conn._prepared._to_flush.clear()
+        conn.pgconn.send_query(WIPE_ALL)
+        forget_prepared(conn)
     else:
-        conn.pgconn.send_query(_WIPE.encode())
+        conn.pgconn.send_query(WIPE)
     conn.pgconn.flush()
+
+
+def forget_prepared(conn: AnyConnection) -> None:
+    """Tell psycopg that its prepared statements are gone: it notices a deallocation only in what it runs itself."""
+    conn._prepared.clear()
+    conn._prepared._to_flush.clear()
 
 
 def finish_wipe(conn: AnyConnection, deadline: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pliers_db.db.breaker import BreakerStatus
 from pliers_db.db.histogram import Summary
 
 
@@ -50,6 +51,7 @@ class PoolStats:
     use: Summary
     """How long they kept it."""
     borrowers: tuple[Borrower, ...]
+    breaker: BreakerStatus
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
