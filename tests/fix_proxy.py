@@ -82,6 +82,7 @@ class FaultProxy:
 
     def swallow(self, needle: bytes) -> None:
         """Do not forward what contains ``needle``; reset its client, and leave the server in the dark; once."""
+        self.trapped.clear()
         self._gone = needle
 
     def heal(self) -> None:
@@ -164,6 +165,7 @@ class FaultProxy:
         self._orphans.append(pair[1])
         pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
         pair[0].close()
+        self.trapped.set()
 
     def _reset(self, pair: tuple[socket.socket, socket.socket], *, hard: bool = True) -> None:
         with self._lock:

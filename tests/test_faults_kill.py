@@ -8,15 +8,17 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 
 import psycopg
 import pytest
 
 from pliers_db import Database, RetryPolicy, run_transaction
-from pliers_db.config import PoolSettings
+from pliers_db.config import PoolSettings, Target
 from pliers_db.db import Connection, connect
 from pliers_db.errors import PliersError
 from pliers_db.postgres import Server
+from tests.fix_proxy import FaultProxy
 from tests.fix_tcp import tcp_server, tcp_target
 
 WORKERS = 8
@@ -132,3 +134,41 @@ def test_every_acknowledged_transaction_is_there_once_and_none_twice(victim: str
         assert not [key for key, times in found.items() if times > 1]
         assert set(found) <= set(load.acknowledged) | set(load.unknown)
         assert total == {worker: sum(writer == worker for writer, _ in found) for worker in range(WORKERS)}
+
+
+@pytest.mark.slow
+def test_a_number_that_a_crash_gave_to_somebody_else_is_not_taken_for_ours(
+    make_proxy: Callable[[Target], FaultProxy],
+) -> None:
+    """A crash loses unflushed WAL and with it the last transaction numbers; they are given out again.
+
+    ``pg_xact_status`` then says "committed" of a transaction that never was.
+    """
+    with tcp_server({**DURABLE, "wal_writer_delay": "10s"}) as server:
+        proxy = make_proxy(tcp_target(server))
+        with connect(tcp_target(server)) as conn:
+            conn.execute("create table entry (number int)")
+        calls: list[int] = []  # the number that each attempt had
+
+        def write(conn: Connection) -> None:
+            row = conn.execute("insert into entry values (%s) returning pg_current_xact_id()::text", [len(calls) + 1])
+            calls.append(int(row.fetchone()[0]))  # type: ignore[index]
+            if len(calls) == 1:
+                proxy.swallow(b"COMMIT")
+
+        with Database(proxy.target(), PoolSettings(min_size=1, max_size=2, checkout_timeout=20.0)) as database:
+            worker = threading.Thread(target=lambda: run_transaction(database, write, exactly_once=True, retry=PATIENT))
+            worker.start()
+            assert proxy.trapped.wait(30), "COMMIT was sent"
+            proxy.refuse()
+            kill(server)
+            start_again(server)  # here: a server ends with the thread that started it
+            with connect(tcp_target(server)) as other:
+                burn = "insert into entry values (0) returning pg_current_xact_id()::text"
+                numbers = [int(other.execute(burn).fetchone()[0]) for _ in range(20)]  # type: ignore[index]
+            proxy.heal()
+            worker.join(60)
+        assert calls[0] in numbers, "the trap was there: the number was given out again and committed"
+        assert len(calls) == 2
+        with connect(tcp_target(server)) as conn:
+            assert conn.execute("select number from entry where number > 0").fetchall() == [(2,)]

@@ -10,6 +10,8 @@ import pytest
 from pliers_db import Database, run_transaction
 from pliers_db.config import PoolSettings, Target
 from pliers_db.db import Connection, connect
+from pliers_db.db.outcome import Outcome, judge, judge_after_crash
+from pliers_db.db.transaction import Xid
 from pliers_db.errors import CommitUnknown, InputError, TransactionAborted
 from tests.fix_proxy import FaultProxy
 
@@ -294,3 +296,40 @@ def test_with_exactly_once_a_transaction_that_wrote_nothing_is_run_again(shaky: 
     proxy.cut_after(b"COMMIT")
     assert run_transaction(shaky, read, exactly_once=True) == (0,)
     assert len(calls) == 2
+
+
+OURS = Xid("730", "00000001", "1.5")
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        ((False, "00000001", "1.5", "committed"), Outcome.COMMITTED),
+        ((False, "00000001", "1.5", "aborted"), Outcome.ABORTED),
+        ((False, "00000001", "1.5", "in progress"), Outcome.IN_PROGRESS),
+        ((True, None, "1.5", "committed"), Outcome.IN_PROGRESS),  # a standby: ask again
+        ((False, "00000001", "1.5", None), Outcome.UNKNOWABLE),  # too old
+        ((False, "00000001", "2.5", "committed"), Outcome.CRASHED),  # perhaps somebody else's
+        ((False, "00000001", "2.5", "aborted"), Outcome.ABORTED),  # ours would be "committed"
+        ((False, "00000001", "2.5", "in progress"), Outcome.ABORTED),
+        ((False, "00000002", "1.5", "committed"), Outcome.UNKNOWABLE),  # failed over
+        ((False, "00000002", "9.9", "aborted"), Outcome.ABORTED),
+        (None, Outcome.UNKNOWABLE),
+    ],
+)
+def test_what_the_servers_answer_proves(answer: tuple[object, ...] | None, outcome: Outcome) -> None:
+    assert judge(OURS, answer) is outcome
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        ((True, "0 731"), Outcome.COMMITTED),  # the number had been used before the crash, so it was ours
+        ((True, "0 730"), Outcome.ABORTED),  # it was lost and given out again
+        ((True, "1 5"), Outcome.COMMITTED),
+        ((False, "0 731"), Outcome.UNKNOWABLE),  # another checkpoint came since
+        (None, Outcome.UNKNOWABLE),
+    ],
+)
+def test_what_the_checkpoint_after_a_crash_proves(answer: tuple[object, ...] | None, outcome: Outcome) -> None:
+    assert judge_after_crash(OURS, answer) is outcome

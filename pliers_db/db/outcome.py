@@ -1,4 +1,10 @@
-"""What became of a transaction whose COMMIT was never answered. Pure: the caller asks the server."""
+"""What became of a transaction whose COMMIT was never answered. Pure: the caller asks the server.
+
+``pg_xact_status`` alone is not to be believed. A crash loses the last numbers with the last unflushed WAL, and gives
+them out again; so does a failover. "Committed" may then be somebody else's. What is certain: if ours was committed,
+its WAL survived, its number was not given out again, and the answer is "committed". Any other answer means that it was
+not.
+"""
 
 from __future__ import annotations
 
@@ -6,46 +12,73 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Final
 
-from pliers_db.db.transaction import Xid
+import psycopg
+
+from pliers_db.db.transaction import MARK, Xid
 from pliers_db.errors import CommitUnknown
 
 PATIENCE: Final = 15.0
 """Seconds to keep asking."""
 
-ASK: Final = (
-    "select pg_xact_status(%s::xid8), pg_is_in_recovery(),"
-    " case when not pg_is_in_recovery() then substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) end"
-)
+ASK: Final = f"select pg_is_in_recovery(), {MARK}, pg_xact_status(%s::xid8)"
 END_IT: Final = (
     "select pg_terminate_backend(pid) from pg_stat_activity"
     " where backend_xid = (%s::xid8)::xid and datname = current_database() and pid <> pg_backend_pid()"
 )
 """End the session that still holds the transaction open; its number is unique among those in progress."""
 
+AFTER_CRASH: Final = (
+    "select checkpoint_lsn = redo_lsn and date_trunc('second', crashed) <= checkpoint_time"
+    " and pg_postmaster_start_time() <= crashed, replace(next_xid, ':', ' ')"
+    " from pg_control_checkpoint(), pg_stat_get_bgwriter_stat_reset_time() as crashed"
+)
+"""Whether the last checkpoint is the one at the end of the recovery, and the first number that it found unused.
+
+That checkpoint begins where it is written, which one beside other work does not; and a clean restart would have been
+after the crash.
+"""
+
 
 class Outcome(Enum):
-    """What the server says."""
+    """What is known."""
 
     COMMITTED = "committed"
     ABORTED = "aborted"
     IN_PROGRESS = "in progress"
+    CRASHED = "committed, by somebody, perhaps after a crash"
+    """Ask `AFTER_CRASH`."""
     UNKNOWABLE = "unknowable"
 
 
 def judge(xid: Xid, row: Sequence[Any] | None) -> Outcome:
-    """Read the answer to `ASK`.
-
-    A standby may lag behind the truth; and on another timeline, after a failover that lost transactions, the same
-    number may be somebody else's.
-    """
+    """Read the answer to `ASK`."""
     if row is None:
         return Outcome.UNKNOWABLE
-    status, standby, timeline = row
+    standby, timeline, life, status = row
     if standby:
-        return Outcome.IN_PROGRESS  # ask again: the primary may come back
-    if timeline != xid.timeline or status is None:
+        return Outcome.IN_PROGRESS  # it may lag behind the truth; the primary may come back
+    if status is None:
+        return Outcome.UNKNOWABLE  # too old
+    if (timeline, life) == (xid.timeline, xid.life):
+        return Outcome(status)
+    if status != Outcome.COMMITTED.value:
+        return Outcome.ABORTED
+    return Outcome.CRASHED if timeline == xid.timeline else Outcome.UNKNOWABLE
+
+
+def judge_error(error: psycopg.Error) -> Outcome:
+    """What it means that the server refused to answer `ASK`."""
+    # "transaction ID … is in the future": it was lost, and its number not yet given out again.
+    return Outcome.ABORTED if error.sqlstate == "22023" else Outcome.UNKNOWABLE
+
+
+def judge_after_crash(xid: Xid, row: Sequence[Any] | None) -> Outcome:
+    """Read the answer to `AFTER_CRASH`."""
+    if row is None or not row[0]:
         return Outcome.UNKNOWABLE
-    return Outcome(status)
+    epoch, number = (int(part) for part in row[1].split())
+    survived = int(xid.xid) < (epoch << 32) + number
+    return Outcome.COMMITTED if survived else Outcome.ABORTED
 
 
 def outcome_unknown(error: CommitUnknown, xid: Xid, why: str) -> CommitUnknown:
@@ -53,6 +86,6 @@ def outcome_unknown(error: CommitUnknown, xid: Xid, why: str) -> CommitUnknown:
     return CommitUnknown(
         error.message,
         why=why,
-        fix=f"Look whether its effects are there: select pg_xact_status('{xid.xid}'::xid8)",
+        fix=f"Look whether its effects are there; its number was {xid.xid}.",
         xid=xid.xid,
     )

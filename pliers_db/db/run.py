@@ -13,7 +13,17 @@ from psycopg.pq import TransactionStatus
 
 from pliers_db.db.connect import Connection
 from pliers_db.db.footprint import Footprint
-from pliers_db.db.outcome import ASK, END_IT, PATIENCE, Outcome, judge, outcome_unknown
+from pliers_db.db.outcome import (
+    AFTER_CRASH,
+    ASK,
+    END_IT,
+    PATIENCE,
+    Outcome,
+    judge,
+    judge_after_crash,
+    judge_error,
+    outcome_unknown,
+)
 from pliers_db.db.pool import Database
 from pliers_db.db.retry import Retry, RetryPolicy, failure_class
 from pliers_db.db.sqlstate import ErrorClass
@@ -24,6 +34,8 @@ from pliers_db.log import get_logger
 
 log = get_logger(__name__)
 T = TypeVar("T")
+
+_INSIST = 1.0  # seconds to wait for a transaction in progress to end by itself
 
 UNAVAILABLE = (ConnectFailed, CircuitOpen, PoolExhausted, DeadlinePassed)
 """Errors that mean: the database cannot be asked now. These, and lost connections, call for a ``fallback``."""
@@ -178,24 +190,32 @@ class _Unit:
         until = min(begun + PATIENCE, give_up or begun + PATIENCE)
         pause = 0.02
         while True:
-            outcome: Outcome | None = None
+            outcome = Outcome.IN_PROGRESS
             try:
-                with self._database.connection(autocommit=True, deadline=max(0.1, until - time.monotonic())) as conn:
-                    row = conn.execute(ASK, [xid.xid]).fetchone()
-                    outcome = judge(xid, row)
-                    if outcome is Outcome.IN_PROGRESS and time.monotonic() - begun > 1.0:
-                        # Its session waits for a client that is gone, for as long as the network keeps quiet.
-                        conn.execute(END_IT, [xid.xid])
+                outcome = self._ask(xid, until, insist=time.monotonic() - begun > _INSIST)
             except (*UNAVAILABLE, psycopg.OperationalError) as error:
                 log.info("%s: cannot ask yet: %s", self._name, error)
-            except psycopg.Error as error:
-                raise outcome_unknown(unknown, xid, str(error)) from error
             if outcome in (Outcome.COMMITTED, Outcome.ABORTED):
                 log.info("%s: transaction %s was %s", self._name, xid.xid, outcome.value)
                 return outcome is Outcome.COMMITTED
             if outcome is Outcome.UNKNOWABLE:
-                raise outcome_unknown(unknown, xid, "The server no longer knows this transaction.")
+                raise outcome_unknown(unknown, xid, "The server cannot tell: it has crashed or failed over since.")
             if time.monotonic() + pause > until:
                 raise outcome_unknown(unknown, xid, "The server could not be asked in time.")
             time.sleep(pause)
             pause = min(0.5, pause * 2)
+
+    def _ask(self, xid: Xid, until: float, *, insist: bool) -> Outcome:
+        """:param insist: end the session that still holds it: it may wait for a client that is gone, for as long as
+        the network keeps quiet.
+        """
+        with self._database.connection(autocommit=True, deadline=max(0.1, until - time.monotonic())) as conn:
+            try:
+                outcome = judge(xid, conn.execute(ASK, [xid.xid]).fetchone())
+                if outcome is Outcome.CRASHED:
+                    outcome = judge_after_crash(xid, conn.execute(AFTER_CRASH).fetchone())
+            except (psycopg.DataError, psycopg.ProgrammingError) as error:
+                return judge_error(error)
+            if outcome is Outcome.IN_PROGRESS and insist:
+                conn.execute(END_IT, [xid.xid])
+            return outcome

@@ -31,12 +31,20 @@ class CommitLost(Exception):
     """The connection broke after COMMIT was sent and before its answer came: it may be committed or not."""
 
 
+MARK: Final = (
+    "case when not pg_is_in_recovery() then substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) end,"
+    " extract(epoch from pg_stat_get_bgwriter_stat_reset_time())::text"
+)
+"""The server's timeline (it changes with a failover) and since when it counts (it counts anew after a crash)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Xid:
-    """A transaction's number on the server, with its timeline: after a failover the number means nothing."""
+    """A transaction's number, and the life of the server in which it means something."""
 
     xid: str
     timeline: str
+    life: str
 
 
 def begin_statement(
@@ -122,19 +130,13 @@ def rollback(conn: Any) -> PQGen[None]:
 
 
 def current_xid(conn: Any) -> PQGen[Xid | None]:
-    """The number of the running transaction; None if it has written nothing.
-
-    The timeline is the first part of the WAL file's name.
-    """
+    """The number of the running transaction; None if it has written nothing."""
     if conn.pgconn.transaction_status != TransactionStatus.INTRANS:
         return None  # failed or ended: `commit` will say so
-    (result,) = yield from _run(
-        conn,
-        b"select pg_current_xact_id_if_assigned()::text, substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)",
-    )
+    (result,) = yield from _run(conn, f"select pg_current_xact_id_if_assigned()::text, {MARK}".encode())
     _raise_for(result)
-    xid, timeline = result.get_value(0, 0), result.get_value(0, 1)
-    return Xid(bytes(xid).decode(), bytes(timeline or b"").decode()) if xid else None
+    xid, timeline, life = (bytes(result.get_value(0, column) or b"").decode() for column in range(3))
+    return Xid(xid, timeline, life) if xid else None
 
 
 def _run(conn: Any, statement: bytes) -> PQGen[list[PGresult]]:
