@@ -10,15 +10,26 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from pliers_db.aio import AsyncDatabase
     from pliers_db.config import Settings, load_settings
     from pliers_db.db import Connection, Database, RetryPolicy, run_transaction
 
-__all__ = ["Connection", "Database", "RetryPolicy", "Settings", "__version__", "load_settings", "run_transaction"]
+__all__ = [
+    "AsyncDatabase",
+    "Connection",
+    "Database",
+    "RetryPolicy",
+    "Settings",
+    "__version__",
+    "load_settings",
+    "run_transaction",
+]
 
 _HOMES = {
     "Settings": "pliers_db.config",
     "load_settings": "pliers_db.config",
     "Connection": "pliers_db.db",
+    "AsyncDatabase": "pliers_db.aio",
     "Database": "pliers_db.db",
     "RetryPolicy": "pliers_db.db",
     "run_transaction": "pliers_db.db",
@@ -32,7 +43,9 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     module = import_module(home)
-    if name == "Database":
+    if name in ("AsyncDatabase", "Database"):
         # Settings without a URL mean the embedded server, which the database layer cannot start itself.
-        module.provide_embedded(lambda settings: import_module("pliers_db.postgres").ensure_embedded(settings))
+        import_module("pliers_db.db").provide_embedded(
+            lambda settings: import_module("pliers_db.postgres").ensure_embedded(settings)
+        )
     return getattr(module, name)

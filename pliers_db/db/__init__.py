@@ -3,9 +3,10 @@
 from pliers_db.config import Stamp
 from pliers_db.db.breaker import BreakerState, BreakerStatus, CircuitBreaker, breaker_for
 from pliers_db.db.connect import Connection, connect
+from pliers_db.db.lender import provide_embedded
 from pliers_db.db.locks import LockName, advisory_lock, advisory_unlock, lock_holders, try_advisory_lock
 from pliers_db.db.pgbouncer import behind_pooler
-from pliers_db.db.pool import Database, provide_embedded
+from pliers_db.db.pool import Database
 from pliers_db.db.queries import load_queries
 from pliers_db.db.retry import NO_RETRY, Retry, RetryPolicy, failure_class
 from pliers_db.db.run import run_transaction

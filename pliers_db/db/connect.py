@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg
-from psycopg.conninfo import make_conninfo
-from psycopg.pq import PGconn, Ping
+from psycopg.pq import Ping
 
 from pliers_db.config import PoolSettings, Target
+from pliers_db.db.ping import ping
 from pliers_db.errors import ConnectFailed
 
 Connection = psycopg.Connection[Any]
@@ -95,7 +95,7 @@ def _sort(error: psycopg.Error, low: str, target: Target) -> tuple[str, str]:
             return kind, fix
     if isinstance(error, psycopg.errors.ConnectionTimeout):  # a ping would wait as long again
         return "timeout", "Check the firewall between here and the server."
-    match PGconn.ping(make_conninfo("", **target.parameters()).encode()):
+    match ping(target):
         case Ping.REJECT:
             return "starting", "The server is starting or recovering; try again in a moment."
         case Ping.OK:

@@ -35,7 +35,8 @@ from pliers_db.log import get_logger
 log = get_logger(__name__)
 T = TypeVar("T")
 
-_INSIST = 1.0  # seconds to wait for a transaction in progress to end by itself
+INSIST = 1.0
+"""Seconds to wait for a transaction in progress to end by itself, before its session is ended."""
 
 UNAVAILABLE = (ConnectFailed, CircuitOpen, PoolExhausted, DeadlinePassed)
 """Errors that mean: the database cannot be asked now. These, and lost connections, call for a ``fallback``."""
@@ -101,14 +102,15 @@ def run_transaction(
         except Exception as error:
             delay = attempts.after(error)
             if delay is None:
-                if fallback is not None and _unavailable(error):
+                if fallback is not None and unavailable(error):
                     log.warning("%s: the database cannot be asked, using the fallback: %s", name, error)
                     return fallback(error)
                 raise
         time.sleep(delay)
 
 
-def _unavailable(error: Exception) -> bool:
+def unavailable(error: Exception) -> bool:
+    """Whether this error calls for a ``fallback``."""
     return isinstance(error, UNAVAILABLE) or failure_class(error) in (ErrorClass.CONNECTION, ErrorClass.NOT_NOW)
 
 
@@ -192,7 +194,7 @@ class _Unit:
         while True:
             outcome = Outcome.IN_PROGRESS
             try:
-                outcome = self._ask(xid, until, insist=time.monotonic() - begun > _INSIST)
+                outcome = self._ask(xid, until, insist=time.monotonic() - begun > INSIST)
             except (*UNAVAILABLE, psycopg.OperationalError) as error:
                 log.info("%s: cannot ask yet: %s", self._name, error)
             if outcome in (Outcome.COMMITTED, Outcome.ABORTED):

@@ -1,0 +1,217 @@
+"""`AsyncDatabase`: the pool for tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
+
+from pliers_db.aio.connection import PooledConnection
+from pliers_db.aio.supply import AsyncSupply
+from pliers_db.config import PoolSettings, Settings, Target
+from pliers_db.db.lender import Lender
+from pliers_db.db.transaction import CommitLost, begin, commit, rollback
+from pliers_db.db.watchdog import WATCHDOG
+from pliers_db.errors import ConnectFailed, InputError, PoolClosing
+
+AsyncConnection = psycopg.AsyncConnection[Any]
+
+
+class AsyncDatabase(Lender):
+    """A lazily opened, bounded pool of connections to one database, for the tasks of one event loop.
+
+    The twin of `pliers_db.Database`: same settings, same promises::
+
+        async with AsyncDatabase(settings) as database:
+            async with database.connection() as conn:
+                await conn.execute("select 1")
+    """
+
+    _supply: AsyncSupply | None
+
+    def __init__(
+        self,
+        target: Target | Settings,
+        pool: PoolSettings | None = None,
+        *,
+        application_name: str = "pliers-db",
+    ) -> None:
+        """:param target: where to connect; or the settings, which say it all.
+        :param pool: limits and timeouts; default: those of the settings, or of `PoolSettings`.
+        :param application_name: shown in ``pg_stat_activity``.
+        """
+        super().__init__(target, pool, application_name)
+
+    # ── borrowing ───────────────────────────────────────────────────────────────────────────────────────────
+    def connection(
+        self, *, autocommit: bool = False, timeout: float | None = None, deadline: float | None = None
+    ) -> Checkout:
+        """Borrow a connection for an ``async with`` block; it goes back clean, whatever was done to it.
+
+        Without ``autocommit`` the block is one transaction: committed at its end, rolled back on any error. When its
+        task is cancelled the block ends at once, and the statement is ended and rolled back behind it.
+
+        :param timeout: seconds to wait for a free connection; default: the pool's checkout timeout.
+        :param deadline: seconds after which a server that does not answer is cut off.
+        :raises ConnectFailed: at once, with the real cause.
+        :raises PoolExhausted: all connections stayed in use, or too many borrowers wait already.
+        :raises CircuitOpen: at once, after the server could not be reached several times.
+        :raises DeadlinePassed: the server did not answer by the deadline.
+        :raises TransactionAborted: an error of the server was swallowed in the block: nothing is committed.
+        :raises CommitUnknown: the connection broke during the COMMIT.
+        """
+        return Checkout(self, autocommit, timeout, deadline)
+
+    async def borrow(
+        self, *, timeout: float | None = None, deadline: float | None = None, depth: int = 2
+    ) -> PooledConnection:
+        """Borrow a connection (in autocommit) where no ``async with`` fits; it must come back by `give_back`.
+
+        :param depth: how many callers up the borrower stands that a leak is reported with.
+        """
+        if self._draining:
+            raise PoolClosing(f"The pool of {self.target} is closing", fix="Nothing may borrow after drain().")
+        supply = self._supply
+        if supply is None or supply.loop is not asyncio.get_running_loop():
+            supply = self._opened()
+        began = time.monotonic()
+        limit = self.limits.checkout_timeout if timeout is None else timeout
+        try:
+            conn = await supply.take(began, limit)
+        except ConnectFailed:
+            self._refused += 1
+            raise
+        except (PoolTimeout, TooManyRequests, PoolClosed) as error:
+            self._refused += 1
+            raise self._exhausted(error, limit) from None
+        now = time.monotonic()
+        self._wait.record(now - began)
+        conn.cut_at = 0.0 if deadline is None else began + deadline
+        self._book.open(conn, now, depth)
+        if WATCHDOG.asleep:
+            WATCHDOG.wake()
+        return conn
+
+    def give_back(self, conn: PooledConnection) -> None:
+        """Return a borrowed connection. Never waits: no cancellation can come between."""
+        now = time.monotonic()
+        since = self._book.close(conn)
+        if not since:
+            return  # it is not out
+        self._use.record(now - since)
+        supply: AsyncSupply = conn.supply
+        supply.put(conn, now)
+
+    async def enter(self, timeout: float | None, deadline: float | None, *, depth: int) -> tuple[int, PooledConnection]:
+        """`borrow` through the circuit breaker. :returns: what `leave` wants back."""
+        era = self.breaker.enter()
+        try:
+            return era, await self.borrow(timeout=timeout, deadline=deadline, depth=depth + 1)
+        except ConnectFailed as error:
+            self.breaker.leave(era, error)
+            raise
+        except BaseException:
+            self.breaker.leave(era, None, cancelled=True)
+            raise
+
+    def _opened(self) -> AsyncSupply:
+        old = self._supply
+        if old is not None and not old.loop.is_closed():
+            raise InputError(
+                "This AsyncDatabase belongs to another event loop",
+                why="Its connections wait in the loop that opened them.",
+                fix="Make one AsyncDatabase for each event loop.",
+            )
+        # A loop that has ended took its connections with it: asyncio.run() may be called again.
+        self._reset_figures()
+        self._supply = AsyncSupply(self.target, self.limits, self.application_name, on_open=self._book.register)
+        WATCHDOG.watch(self)
+        return self._supply
+
+    # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────
+    async def drain(self, timeout: float = 10.0) -> int:
+        """Shut down in good order: lend nothing more, wait for what is out, cut what does not come back.
+
+        :param timeout: seconds to wait for the borrowers.
+        :returns: how many connections had to be cut; each is logged with its borrower.
+        """
+        self._draining = True
+        deadline = time.monotonic() + timeout
+        while self._book and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        late = self._cut_all()
+        await self.close()
+        return late
+
+    async def close(self) -> None:
+        """Close every connection; borrowing again opens anew (unless `drain` was called)."""
+        supply, self._supply = self._supply, None
+        WATCHDOG.unwatch(self)
+        if supply is not None and not supply.loop.is_closed():
+            await supply.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class Checkout:
+    """One loan as an ``async with`` block; made by `AsyncDatabase.connection`."""
+
+    __slots__ = ("_autocommit", "_conn", "_database", "_deadline", "_era", "_timeout")
+
+    def __init__(
+        self, database: AsyncDatabase, autocommit: bool, timeout: float | None, deadline: float | None
+    ) -> None:
+        self._database = database
+        self._autocommit = autocommit
+        self._timeout = timeout
+        self._deadline = deadline
+        self._conn: PooledConnection | None = None
+
+    async def __aenter__(self) -> AsyncConnection:
+        database = self._database
+        self._era, conn = await database.enter(self._timeout, self._deadline, depth=3)
+        if not self._autocommit:
+            try:
+                await conn.wait(begin(conn))
+            except BaseException as error:
+                overdue = database.leave(self._era, conn, error)
+                if overdue:
+                    raise overdue from error
+                raise
+        self._conn = conn
+        return conn
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        conn, self._conn = self._conn, None
+        assert conn is not None
+        try:
+            if self._autocommit:
+                pass
+            elif error is None:
+                async with conn.lock:
+                    await conn.wait(commit(conn))
+            elif isinstance(error, Exception) and not conn.closed:
+                async with conn.lock:
+                    await conn.wait(rollback(conn))
+            # else: it is cancelled; the pool rolls back
+        except CommitLost as lost:
+            self._database.leave(self._era, conn, lost.__cause__)
+            raise self._database.commit_unknown(conn, "the block") from lost.__cause__
+        except BaseException as late:
+            self._database.leave(self._era, conn, late)
+            raise
+        if overdue := self._database.leave(self._era, conn, error):
+            raise overdue from error
+        return isinstance(error, psycopg.Rollback) or None
