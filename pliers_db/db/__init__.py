@@ -10,6 +10,7 @@ from pliers_db.db.pool import Database
 from pliers_db.db.queries import load_queries
 from pliers_db.db.retry import NO_RETRY, Retry, RetryPolicy, failure_class
 from pliers_db.db.run import run_transaction
+from pliers_db.db.sessions import SessionGroup, Sessions, read_sessions
 from pliers_db.db.sqlstate import ErrorClass, classify
 from pliers_db.db.stamp import has_tables, read_stamp, write_stamp
 from pliers_db.db.stats import PoolStats
@@ -26,6 +27,8 @@ __all__ = [
     "PoolStats",
     "Retry",
     "RetryPolicy",
+    "SessionGroup",
+    "Sessions",
     "Stamp",
     "advisory_lock",
     "advisory_unlock",
@@ -38,6 +41,7 @@ __all__ = [
     "load_queries",
     "lock_holders",
     "provide_embedded",
+    "read_sessions",
     "read_stamp",
     "run_transaction",
     "try_advisory_lock",
