@@ -32,7 +32,7 @@ def tcp_server(settings: Mapping[str, str] | None = None) -> Iterator[Server]:
             admin.execute(f"create role {USER} login password '{PASSWORD}'")
             admin.execute(f"create database app owner {USER}")
         hba = first.data / "pg_hba.conf"
-        hba.write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
+        hba.write_text("local all all trust\nlocal replication all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
         first.stop()
         running = replace(first, port=free_port(), settings={**first.settings, "listen_addresses": "127.0.0.1"})
         running.start()

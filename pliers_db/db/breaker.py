@@ -174,7 +174,8 @@ _breakers_lock = threading.Lock()
 
 def breaker_for(target: Target) -> CircuitBreaker:
     """The breaker of a database URL: every pool of this process to the same database shares it."""
-    key = (target.host, target.port, target.dbname, target.user)
+    # A primary that is away says nothing about the standbys that the same URL names.
+    key = (target.host, target.port, target.dbname, target.user, target.params.get("target_session_attrs"))
     with _breakers_lock:
         if key not in _breakers:
             _breakers[key] = CircuitBreaker(str(target), burst=0.2)

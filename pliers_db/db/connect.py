@@ -54,6 +54,11 @@ _WORDS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "password",
         "Check DB_USER and DB_PASSWORD (or the URL): pliers-db config show",
     ),
+    (
+        ("session is read-only", "server is in hot standby mode", "server is not in hot standby mode"),
+        "standby",
+        "No host takes writes now: wait for the failover, or look which is the primary.",
+    ),
     (("no pg_hba.conf entry", "pg_hba.conf rejects"), "hba", "Allow this host, user and database in pg_hba.conf."),
     (
         ("could not translate host name", "name or service not known", "failed to resolve host"),

@@ -13,6 +13,7 @@ from pliers_db.config import PoolSettings, Settings, Target
 from pliers_db.db.breaker import breaker_for
 from pliers_db.db.histogram import Histogram
 from pliers_db.db.leaks import Loan, LoanBook
+from pliers_db.db.replica import read_target, write_target
 from pliers_db.db.retry import failure_class
 from pliers_db.db.sqlstate import ErrorClass
 from pliers_db.db.stats import Borrower, PoolStats
@@ -33,10 +34,11 @@ class Lender:
         if isinstance(target, Settings):
             pool = pool or target.pool
             target = target.target or _embedded(target)
-        self.target = target
+        self.target = write_target(target)
+        self._read_target = read_target(target)
         self.limits = pool or PoolSettings()
         self.application_name = application_name
-        self.breaker = breaker_for(target)
+        self.breaker = breaker_for(self.target)
         self._supply = None
         self._draining = False
         self._reset_figures()

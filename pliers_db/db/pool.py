@@ -15,6 +15,7 @@ from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 from pliers_db.config import PoolSettings, Settings, Target
 from pliers_db.db.connect import Connection
 from pliers_db.db.lender import Lender
+from pliers_db.db.replica import POSITION
 from pliers_db.db.supply import PooledConnection, Supply
 from pliers_db.db.transaction import CommitLost, begin, commit, rollback
 from pliers_db.db.watchdog import WATCHDOG
@@ -50,8 +51,30 @@ class Database(Lender):
         """
         super().__init__(target, pool, application_name)
         self._one_shot = one_shot
+        self._reader: Database | None = None
         self._lock = threading.Lock()
         _databases.add(self)
+
+    # ── replicas ────────────────────────────────────────────────────────────────────────────────────────────
+    @property
+    def reader(self) -> Database | None:
+        """The pool for reads, where the URL names several hosts: of a standby if one can be reached."""
+        if self._read_target is None:
+            return None
+        with self._lock:
+            if self._reader is None:
+                name = f"{self.application_name}/read"
+                self._reader = Database(self._read_target, self.limits, application_name=name)
+            return self._reader
+
+    def position(self) -> str:
+        """Where the primary's log stands: ask after a write, pass it as ``run_transaction(…, after=)`` to a read that
+        must see that write. One round trip.
+        """
+        with self.connection(autocommit=True) as conn:
+            row = conn.execute(POSITION).fetchone()
+            assert row is not None
+            return str(row[0])
 
     # ── borrowing ───────────────────────────────────────────────────────────────────────────────────────────
     def connection(
@@ -161,9 +184,12 @@ class Database(Lender):
         """Close every connection; borrowing again opens anew (unless `drain` was called)."""
         with self._lock:
             supply, self._supply = self._supply, None
+            reader, self._reader = self._reader, None
         WATCHDOG.unwatch(self)
         if supply is not None:
             supply.close()
+        if reader is not None:
+            reader.close()
 
     def __enter__(self) -> Self:
         return self
@@ -177,7 +203,7 @@ class Database(Lender):
         """In a forked child: the connections belong to the parent. Keep them untouched, open our own."""
         if self._supply is not None:
             _parents.append(self._supply)
-        self._supply, self._lock = None, threading.Lock()
+        self._supply, self._reader, self._lock = None, None, threading.Lock()
         self._reset_figures()
 
 

@@ -27,6 +27,7 @@ _CONNECT = {
     "host": ErrorClass.CONNECTION,  # a name server can be away for a moment, too
     "starting": ErrorClass.NOT_NOW,
     "slots": ErrorClass.NOT_NOW,
+    "standby": ErrorClass.NOT_NOW,  # no host takes writes: a failover takes a moment
 }
 
 

@@ -25,6 +25,7 @@ from pliers_db.db.outcome import (
     outcome_unknown,
 )
 from pliers_db.db.pool import Database
+from pliers_db.db.replica import Lagging, wait_until_replayed
 from pliers_db.db.retry import Retry, RetryPolicy, failure_class
 from pliers_db.db.sqlstate import ErrorClass
 from pliers_db.db.supply import PooledConnection
@@ -53,6 +54,7 @@ def run_transaction(
     retry: RetryPolicy | None = None,
     exactly_once: bool = False,
     deadline: float | None = None,
+    after: str | None = None,
     fallback: Callable[[Exception], T] | None = None,
     name: str = "",
 ) -> T:
@@ -65,12 +67,14 @@ def run_transaction(
     :param database: the pool; or a connection that is in a transaction already: then the function runs once, in a
         savepoint, because only the outermost caller can run the whole transaction again.
     :param isolation: ``read committed`` (the server's default), ``repeatable read`` or ``serializable``.
-    :param read_only: the server refuses writes; a lost COMMIT is then harmless.
+    :param read_only: the server refuses writes; a lost COMMIT is then harmless. If the URL names several hosts, it runs
+        on a standby, and on the primary when that cannot be asked.
     :param retries: how many times after the first, at most; default 4.
     :param retry: the whole policy, where ``retries`` is not enough.
     :param exactly_once: if the connection breaks during COMMIT, find out whether it happened, and try again only if it
         did not. Costs one round trip more for every transaction.
     :param deadline: seconds for everything, waiting and attempts; a server that hangs is cut off then.
+    :param after: for reads: a `Database.position` that the standby must have reached; if it lags, the primary is asked.
     :param fallback: for reads: called with the error when the database cannot be asked; its value is returned.
     :param name: for the log; default: the function's.
     :returns: what the function returned in the attempt that was committed.
@@ -96,10 +100,18 @@ def run_transaction(
     attempts = Retry(policy, name)
     give_up = None if deadline is None else time.monotonic() + deadline
     unit = _Unit(database, name, statement, read_only=read_only, exactly_once=exactly_once)
+    # A standby cannot promise serializability.
+    reader = database.reader if read_only and b"SERIALIZABLE" not in statement else None
+    if reader is not None:
+        unit = _Unit(reader, name, statement, read_only=True, exactly_once=False, after=after)
     while True:
         try:
             return unit.attempt(function, give_up)
         except Exception as error:
+            if reader is not None and (isinstance(error, Lagging) or unavailable(error)):
+                log.info("%s: reading from the primary: %s", name, error)
+                unit, reader = _Unit(database, name, statement, read_only=True, exactly_once=False), None
+                continue
             delay = attempts.after(error)
             if delay is None:
                 if fallback is not None and unavailable(error):
@@ -134,12 +146,22 @@ def _join(conn: Connection, function: Callable[[Connection], T], statement: byte
 class _Unit:
     """One call of `run_transaction`."""
 
-    def __init__(self, database: Database, name: str, statement: bytes, *, read_only: bool, exactly_once: bool) -> None:
+    def __init__(
+        self,
+        database: Database,
+        name: str,
+        statement: bytes,
+        *,
+        read_only: bool,
+        exactly_once: bool,
+        after: str | None = None,
+    ) -> None:
         self._database = database
         self._name = name
         self._statement = statement
         self._read_only = read_only
         self._exactly_once = exactly_once
+        self._after = after
 
     def attempt(self, function: Callable[[Connection], T], give_up: float | None) -> T:
         """Once: borrow, begin, call, commit, give back."""
@@ -149,6 +171,8 @@ class _Unit:
         era, conn = database.enter(timeout, left, depth=4)
         xid: Xid | None = None
         try:
+            if self._after is not None:
+                wait_until_replayed(conn, self._after)
             conn.wait(begin(conn, self._statement))
             result = function(conn)
             harmless = self._read_only or conn.footprint is Footprint.NOTHING
