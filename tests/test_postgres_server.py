@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -345,6 +346,43 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, binaries: Binari
         assert list(small.iterdir()) == []
     finally:
         subprocess.run(["umount", small], check=True)
+
+
+@as_root
+def test_a_start_on_a_full_disk_is_told(cluster: Server, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=90m", "tmpfs", small], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("cannot mount a tmpfs here")
+    try:
+        server = replace(cluster, data=small / "data")
+        subprocess.run(["cp", "-a", cluster.data, server.data], check=True)
+        with (small / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+            while filler.write(b"x" * 4096):
+                pass
+        with pytest.raises(ServerStartFailed) as caught:
+            server.start()
+        assert "No space left on device" in caught.value.why
+        assert "Make room" in caught.value.fix
+        (small / "filler").unlink()
+        server.start()
+        assert value(server, "select 1") == "1"
+        server.stop()
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+@as_root
+def test_a_link_laid_by_the_servers_account_does_not_lead_root_astray(cluster: Server, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("root's")
+    cluster.log.unlink(missing_ok=True)
+    cluster.log.symlink_to(precious)
+    with pytest.raises(OSError, match="symbolic link"):
+        cluster.start()
+    assert precious.read_text() == "root's"
+    assert precious.stat().st_uid == 0
 
 
 # ── scratch servers ─────────────────────────────────────────────────────────────────────────────────────────

@@ -270,14 +270,16 @@ def _set_password(found: Postmaster) -> None:
     from psycopg import sql
 
     from pliers_db.db import connect
+    from pliers_db.postgres.server import open_own
 
     file = found.data / PASSWORD_FILE
     if not file.exists():
         owner = found.data.stat()
         partial = file.with_name(f".{PASSWORD_FILE}.{os.getpid()}")
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+        partial.unlink(missing_ok=True)
+        with os.fdopen(open_own(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w") as stream:
             stream.write(secrets.token_urlsafe(24))
-        os.chown(partial, owner.st_uid, owner.st_gid)
+            os.fchown(stream.fileno(), owner.st_uid, owner.st_gid)
         partial.rename(file)
     with connect(_target(found, "postgres")) as conn:
         # Hashed here: the server's log may show the statement.
@@ -288,7 +290,10 @@ def _set_password(found: Postmaster) -> None:
 
 
 def _password(data: Path) -> str:
-    password = (data / PASSWORD_FILE).read_text(encoding="ascii").strip()
+    from pliers_db.postgres.server import open_own
+
+    with os.fdopen(open_own(data / PASSWORD_FILE, os.O_RDONLY), encoding="ascii") as stream:
+        password = stream.read().strip()
     Secret(password)  # from now on it is kept out of every message
     return password
 

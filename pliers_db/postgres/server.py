@@ -106,7 +106,7 @@ class Server:
             _initdb(binaries, fresh, account)
             if configuration:
                 lines = "".join(f"{name} = {_quote(value)}\n" for name, value in configuration.items())
-                with (fresh / "postgresql.conf").open("a", encoding="utf-8") as file:
+                with os.fdopen(open_own(fresh / "postgresql.conf", os.O_WRONLY | os.O_APPEND), "w") as file:
                     file.write(f"\n# Set by pliers-db when it made this cluster; change them as you like.\n{lines}")
             fresh.rename(self.data)
 
@@ -300,7 +300,7 @@ class Server:
             "pass_fds": fds,
             **(account.popen() if account is not None else {}),
         }
-        log = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        log = open_own(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
             if account is not None:
                 account.own(self.log)  # a base backup reads it
@@ -329,6 +329,15 @@ class Server:
         if child is not None:
             child.wait()
 
+    def _last_words(self, offset: int) -> tuple[str, str]:
+        """Why it ended, and what to do, from what it has logged since it was started."""
+        text = server_log.since(self.log, offset)
+        if not text.strip():
+            full = _room(self.data) < 65536  # then it cannot even say so
+            text = "No space left on device" if full else "It said nothing: its log is empty."
+        why, fix = server_log.explain(text)
+        return redact(why), fix
+
     def _wait_until_ready(self, pid: int, timeout: float | None, offset: int) -> None:
         begun = time.monotonic()
         pause = 0.005
@@ -339,17 +348,23 @@ class Server:
             child = _children.get(self.data)
             if not process_alive(pid) or (child is not None and child.poll() is not None):
                 self._bury()
-                why, fix = server_log.explain(server_log.since(self.log, offset))
-                raise ServerStartFailed("The server ended while it started", why=redact(why), fix=fix)
+                why, fix = self._last_words(offset)
+                raise ServerStartFailed("The server ended while it started", why=why, fix=fix)
             if timeout is not None and time.monotonic() - begun > timeout:
-                why, _ = server_log.explain(server_log.since(self.log, offset))
+                why, _ = self._last_words(offset)
                 raise ServerStartFailed(
                     f"The server takes no connections after {timeout:g} s",
-                    why=f"It still runs (process {pid}), perhaps it recovers from a crash:\n{redact(why)}",
+                    why=f"It still runs (process {pid}), perhaps it recovers from a crash:\n{why}",
                     fix="Wait and look: pliers-db server status; pliers-db server logs",
                 )
             time.sleep(pause)
             pause = min(pause * 1.2, 0.1)
+
+
+def _room(folder: Path) -> int:
+    """How many bytes the server could still write there."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
 
 
 def cluster_major(data: Path) -> int | None:
@@ -366,6 +381,15 @@ def socket_target(postmaster: Postmaster | None, dbname: str) -> Target | None:
     if postmaster is None or not postmaster.socket_dir:
         return None
     return Target(dbname=dbname, host=postmaster.socket_dir, port=str(postmaster.port), user=SUPERUSER)
+
+
+def open_own(path: Path, flags: int) -> int:
+    """Open a file in a data folder. As root not through a link: the folder is the server's account's, which could lay
+    one to a file that only root may write.
+
+    :returns: a descriptor.
+    """
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def check_port_free(port: int) -> None:
