@@ -29,8 +29,9 @@ CACHE = Path("/var/cache/pliers-db")
 def runnable_by(account: Account, binaries: Binaries) -> Binaries:
     """These programs, or a copy of them that the account can run.
 
-    The copy belongs to root and nobody else can change it. It is named after what it was copied from (names, sizes,
-    times), so a new version gets a new one, and compared with it before it is used again.
+    The copy belongs to root and nobody else can change it. It is named after what it was copied from (names and sizes
+    of all files, the server program's content), so installations of one version share one, and compared with it
+    before it is used again.
 
     :raises ServerStartFailed: they do not run here at all, or nothing can be copied.
     """
@@ -46,11 +47,11 @@ def runnable_by(account: Account, binaries: Binaries) -> Binaries:
         )
     parts = list(_parts(root))
     listing = list(_listing(parts))
-    if sum(size for _, size, _ in listing) > _LARGEST:
+    if sum(size for _, size in listing) > _LARGEST:
         raise ServerStartFailed(
             f"{account.name} cannot run {binaries.bin / 'postgres'}", why=words, fix="Set PGBIN to a public folder."
         )
-    mark = hashlib.sha256(repr(listing).encode()).hexdigest()[:12]
+    mark = hashlib.sha256(repr(listing).encode() + binaries.program("postgres").read_bytes()).hexdigest()[:12]
     name = f"postgresql-{binaries.major}-{mark}"
     folder = _public_folder(account)
     if folder is None:
@@ -107,14 +108,13 @@ def _parts(root: Path) -> Iterator[tuple[Path, Path]]:
         yield libraries, Path(libraries.name)
 
 
-def _listing(parts: list[tuple[Path, Path]]) -> Iterator[tuple[str, int, int]]:
+def _listing(parts: list[tuple[Path, Path]]) -> Iterator[tuple[str, int]]:
     for source, relative in parts:
         for folder, folders, files in os.walk(source):
             folders.sort()
             for file in sorted(files):
                 path = Path(folder, file)
-                found = path.stat()
-                yield str(relative / path.relative_to(source)), found.st_size, found.st_mtime_ns
+                yield str(relative / path.relative_to(source)), path.stat().st_size
 
 
 def _intact(copy: Path, parts: list[tuple[Path, Path]]) -> bool:
@@ -126,8 +126,7 @@ def _intact(copy: Path, parts: list[tuple[Path, Path]]) -> bool:
         top = copy.lstat()
         if not stat.S_ISDIR(top.st_mode) or top.st_uid != os.geteuid() or top.st_mode & 0o022:
             return False
-        there = {(name, size) for name, size, _ in _listing([(copy / r, r) for _, r in parts])}
-        return there == {(name, size) for name, size, _ in _listing(parts)}
+        return list(_listing([(copy / place, place) for _, place in parts])) == list(_listing(parts))
     except OSError:
         return False
 
