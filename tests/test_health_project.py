@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from pliers_db.backup import Backup, Contents, Manifest, Repository
-from pliers_db.backup.files import sha256_of
-from pliers_db.backup.manifest import Client, Source, StoredFile
+from pliers_db.backup import Backup, Proof, Repository, create_backup
+from pliers_db.backup.manifest import StoredFile
 from pliers_db.config import Environment, Target
-from pliers_db.db import connect, write_stamp
+from pliers_db.db import Database, connect, write_stamp
 from pliers_db.health import Outcome
 from tests.fix_cli import Cli
 from tests.fix_health import Examine, Outcomes, plain_role, result_of
@@ -83,6 +84,35 @@ def test_an_applied_migration_without_its_file_is_found(judge: Outcomes, migrate
     assert judge("migrations").outcome is Outcome.OK
 
 
+def test_an_edited_migration_is_found_and_undoing_the_edit_mends_it(
+    judge: Outcomes, migrated: Cli, project: Path
+) -> None:
+    file = project / "migrations" / "20260101000002_t2.sql"
+    text = file.read_text()
+    file.write_text(text + "create table more (a int);\n")
+    assert judge("migrations").outcome is Outcome.WARN
+    assert judge("migrations", env="production").outcome is Outcome.FAIL
+    assert judge.found("migrations") == ["20260101000002_t2"]
+    file.write_text("-- only a comment\n" + text)
+    assert judge.found("migrations") == []
+    file.write_text(text)
+    assert judge("migrations").outcome is Outcome.OK
+
+
+def test_a_lock_of_yoyo_left_behind_is_found_and_unlocking_mends_it(judge: Outcomes, migrated: Cli) -> None:
+    with connect(judge.target) as conn:
+        conn.execute("insert into yoyo_lock (locked, ctime, pid) values (1, now() at time zone 'utc', 4711)")
+        assert judge("migrations").outcome is Outcome.OK, "it may be at work"
+        conn.execute("update yoyo_lock set ctime = ctime - interval '3 hours'")
+        result = judge("migrations")
+        assert result.outcome is Outcome.WARN
+        assert "3 h" in result.summary
+        with conn.transaction():
+            conn.execute("select pg_advisory_xact_lock(1886153061, 1)")  # one of ours is at work: the row is its own
+        conn.execute("delete from yoyo_lock")
+    assert judge("migrations").outcome is Outcome.OK
+
+
 def test_a_project_without_a_folder_of_migrations_is_skipped_not_ok(judge: Outcomes, project: Path) -> None:
     (project / "migrations").rmdir()
     assert judge("migrations").outcome is Outcome.SKIPPED
@@ -140,41 +170,24 @@ def test_a_stamp_of_another_cluster_is_found(judge: Outcomes) -> None:
 
 
 @pytest.fixture
-def backed_up(judge: Outcomes, project: Path) -> Callable[..., Backup]:
-    """Lay a backup of this test's database into the project's folder."""
+def backed_up(judge: Outcomes, project: Path, tmp_path: Path) -> Callable[..., Backup]:
+    """Lay a backup of this test's database into the project's folder, as if made some time ago."""
+    with Database(judge.target) as database:
+        made = create_backup(database, Repository(tmp_path / "elsewhere"))
+    assert made.manifest is not None
+    real = made.manifest
 
     def lay(age: timedelta, size: int = 1000) -> Backup:
         repository = Repository(project / "backups")
         at = datetime.now(UTC) - age
         with repository.incoming(judge.target.dbname) as incoming:
-            (incoming.path / "dump.pgc").write_bytes(b"x" * size)
-            stored = StoredFile("dump.pgc", size, sha256_of(incoming.path / "dump.pgc", lambda _: None))
-            return repository.publish(incoming, manifest_of(incoming.id, judge.target.dbname, at, stored))
+            dump = incoming.path / "dump.pgc"
+            dump.write_bytes(b"x" * size)
+            stored = StoredFile(dump.name, size, sha256(dump.read_bytes()).hexdigest())
+            manifest = replace(real, id=incoming.id, started_at=at, finished_at=at, files=(stored,))
+            return repository.publish(incoming, manifest)
 
     return lay
-
-
-def manifest_of(backup_id: str, database: str, at: datetime, stored: StoredFile) -> Manifest:
-    source = Source(
-        database=database,
-        environment="test",
-        system_identifier="1",
-        server_version="18.6",
-        server_version_num=180006,
-        in_recovery=False,
-        size_bytes=1,
-        largest_index_bytes=1,
-        encoding="UTF8",
-        collate="C",
-        ctype="C",
-        locale_provider="c",
-        locale=None,
-        extensions=(),
-        roles=(),
-        migrations=(),
-    )
-    client = Client("pg_dump", "18.6", 18, "custom", "gzip:1", "test")
-    return Manifest(backup_id, at, at, source, client, Contents((), {}), (stored,))
 
 
 def test_no_backup_fails_where_one_is_expected_and_is_a_note_on_a_laptop(judge: Outcomes) -> None:
@@ -215,6 +228,27 @@ def test_a_backup_that_shrank_is_found(judge: Outcomes, backed_up: Callable[...,
 def test_a_backup_from_the_future_is_found(judge: Outcomes, backed_up: Callable[..., Backup]) -> None:
     backed_up(timedelta(hours=-3))
     assert judge.found("backup_age", env="production") == ["clock"]
+
+
+def test_a_backup_that_was_never_restored_is_found_and_verifying_it_mends_it(migrated: Cli, judge: Outcomes) -> None:
+    assert judge("backup_proof", env="production").outcome is Outcome.SKIPPED
+    assert migrated("backup", "create").code == 0
+    result = judge("backup_proof", env="production")
+    assert result.outcome is Outcome.WARN
+    assert judge("backup_proof").outcome is Outcome.OK, "a note on a laptop"
+    verified = migrated(*result.fix.split()[1:])
+    assert verified.code == 0, verified.err
+    assert judge("backup_proof", env="production").outcome is Outcome.OK
+
+
+def test_an_old_proof_says_little_about_today(judge: Outcomes, backed_up: Callable[..., Backup]) -> None:
+    old = backed_up(timedelta(days=20))
+    proof = Proof(datetime.now(UTC), 1.0, "18.6", "test")
+    Repository(old.path.parents[2]).record(old, proof)
+    backed_up(timedelta(hours=1))
+    result = judge("backup_proof", env="production")
+    assert result.outcome is Outcome.WARN
+    assert old.id in result.summary
 
 
 def test_the_backups_of_another_database_do_not_count(

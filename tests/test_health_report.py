@@ -13,6 +13,7 @@ from pliers_db.config import Target
 from pliers_db.db import Connection, connect
 from pliers_db.errors import BadSetting, UnknownCheck
 from pliers_db.health import CHECKS, Outcome, Verdict, render_text, run_health
+from pliers_db.health.session import Session
 from tests.fix_cli import Cli, url_of
 from tests.fix_health import Examine, plain_role, result_of, settings_of
 from tests.fix_proxy import FaultProxy
@@ -347,6 +348,11 @@ def test_behind_a_pooler_nothing_is_left_in_the_session_of_others(
     assert report.server.pooled
     assert [(r.check.id, r.summary) for r in report.results if r.outcome is Outcome.UNKNOWN] == []
     assert "through a pooler" in result_of(report, "connect").summary
+    with Session(bounced, time.monotonic() + 20) as session:
+        (row,) = session.fetch(
+            "select current_setting('transaction_read_only') as ro, current_setting('lock_timeout') as lock_timeout"
+        )
+    assert row == {"ro": "on", "lock_timeout": "500ms"}
     with connect(bounced) as conn:
         rows = conn.execute(
             "select name, setting from pg_settings where name in"

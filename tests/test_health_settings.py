@@ -184,6 +184,22 @@ def test_lines_of_pg_hba_that_let_anybody_in_are_found(lab: Lab) -> None:
         write_hba(lab, before)
 
 
+def test_a_password_in_clear_within_tls_is_no_finding(judge: Outcomes) -> None:
+    """By the judgement: the servers of the tests have no TLS, and reject such a line."""
+    from pliers_db.health.checks import security
+
+    class At:
+        class settings:
+            from pliers_db.config import Environment
+
+            environment = Environment.PRODUCTION
+
+    row = {"line_number": 3, "users": "app", "databases": "all", "address": "10.0.0.0", "error": None}
+    for kind, count in (("hostssl", 0), ("host", 1), ("hostnossl", 1)):
+        judged = security.hba.judge([row | {"type": kind, "method": "password"}], At)  # type: ignore[arg-type]
+        assert len(judged.findings) == count, kind
+
+
 def write_hba(lab: Lab, text: str) -> None:
     (lab.server.data / "pg_hba.conf").write_text(text)
     with connect(lab.target) as conn:

@@ -3,9 +3,11 @@
 from pliers_db.health.check import Check
 from pliers_db.health.checks import (
     activity,
+    backups,
     connection,
     extensions,
     indexes,
+    migrations,
     project,
     replication,
     schema,
@@ -22,8 +24,9 @@ CHECKS: tuple[Check, ...] = (
     connection.connect,
     connection.version,
     project.env_mark,
-    project.migrations,
-    project.backup_age,
+    migrations.migrations,
+    backups.backup_age,
+    backups.backup_proof,
     extensions.extensions,
     vectors.pgvector,
     connection.connections,

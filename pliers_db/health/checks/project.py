@@ -1,25 +1,20 @@
-"""The project beside its database: settings, files, migrations, backups, the environment stamp.
+"""The project beside its database: settings, files, the environment stamp.
 
-`config`, `files` and `backup_age` need no connection: they say what still works when the server is away.
+`config` and `files` need no connection: they say what still works when the server is away.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from statistics import median
 
-from pliers_db.backup import Backup, Repository
 from pliers_db.config import Environment
 from pliers_db.db import Stamp, read_stamp
-from pliers_db.errors import NoMigrations
-from pliers_db.health.check import Finding, Judgement, Privilege, Skip, check
-from pliers_db.health.limit import Limit
+from pliers_db.health.check import Finding, Judgement, Privilege, check
 from pliers_db.health.outcome import Level
 from pliers_db.health.session import load
 from pliers_db.health.situation import Situation
-from pliers_db.migrate import State, Status, look, read_folder
-from pliers_db.units import format_count, format_duration, format_size
+from pliers_db.units import format_count
 
 
 @check(
@@ -106,115 +101,6 @@ def files(found: _Files, at: Situation) -> Judgement:
         )
     seeds = "seeds" if found.seeds else "no seeds"
     return Judgement(f"{format_count(found.migrations or 0, 'migration')}, {seeds}, backups writable", findings)
-
-
-def _read_migrations(at: Situation) -> Status:
-    assert at.session is not None
-    folder = at.settings.project.migrations
-    if not folder.is_dir():
-        raise Skip(f"there is no {folder}")
-    try:
-        files = read_folder(folder)
-    except NoMigrations as none:
-        raise Skip(none.message) from none
-    with at.session.as_others_see_it() as conn:
-        return look(conn, files)
-
-
-@check(
-    "migrations",
-    "Every migration is applied, and none is unknown here",
-    group="project",
-    worst=Level.FAIL,
-    fix="pliers-db migrate up",
-    probe=_read_migrations,
-    limits={
-        "migrations_pending": Limit(
-            "count", 1, None, per={Environment.STAGING: (None, 1), Environment.PRODUCTION: (None, 1)}
-        )
-    },
-)
-def migrations(status: Status, at: Situation) -> Judgement:
-    findings = []
-    pending = status.pending
-    if level := at.level("migrations_pending", len(pending)):
-        names = ", ".join(m.id for m in pending[:3]) + (", …" if len(pending) > 3 else "")
-        message = f"{format_count(len(pending), 'migration')} pending: {names}"
-        findings.append(Finding(level, "pending", message, "pliers-db migrate up"))
-    findings += [
-        Finding(
-            Level.WARN,
-            entry.id,
-            f"{entry.id} is applied, but its file is not here: another branch, or a deleted file",
-            "pliers-db migrate status",
-        )
-        for entry in status.of(State.MISSING)
-    ]
-    findings += [
-        Finding(Level.WARN, entry.id, f"{entry.id} was edited after it was applied", "pliers-db migrate status")
-        for entry in status.of(State.EDITED)
-    ]
-    applied = len(status.applied)
-    return Judgement(
-        f"{format_count(applied, 'migration')} applied, none pending",
-        findings,
-        [at.measure("migrations_pending", len(pending))],
-        len(status.entries),
-    )
-
-
-def _read_backups(at: Situation) -> list[Backup]:
-    settings = at.settings
-    database = settings.target.dbname if settings.target else settings.embedded_database
-    return Repository(settings.project.backups).backups(database)
-
-
-_SMALL = 0.5  # of the median size: a dump that lacks half its rows is smaller than that
-_HOUR = 3600.0
-
-
-@check(
-    "backup_age",
-    "There is a recent, whole backup",
-    group="project",
-    worst=Level.FAIL,
-    fix="pliers-db backup nightly",
-    needs=Privilege.LOCAL,
-    probe=_read_backups,
-    limits={
-        "backup_age": Limit(
-            "seconds",
-            26 * _HOUR,
-            50 * _HOUR,
-            per={Environment.DEVELOPMENT: (None, None), Environment.TEST: (None, None)},
-        )
-    },
-)
-def backup_age(backups: list[Backup], at: Situation) -> Judgement:
-    """Of this database, in the project's folder. Broken ones do not count, and are told."""
-    findings = [
-        Finding(Level.WARN, b.id, f"backup {b.id} is damaged: {b.problem}", "pliers-db backup create")
-        for b in backups
-        if not b.good
-    ]
-    good = [b for b in backups if b.good]
-    if not good:
-        none = Level.INFO if at.limits["backup_age"].warn is None else Level.FAIL
-        return Judgement("no backup", [*findings, Finding(none, "none", "there is no whole backup")])
-    age = (at.started_at - good[0].taken_at).total_seconds()
-    summary = f"{good[0].id} is {format_duration(max(age, 0.0))} old"
-    if level := at.level("backup_age", age):
-        findings.append(Finding(level, "age", summary))
-    if age < -300:
-        message = f"{good[0].id} is from the future: the clock here or there is wrong"
-        findings.append(Finding(Level.WARN, "clock", message, "Compare the clocks: timedatectl"))
-    sizes = [b.manifest.size_bytes for b in good if b.manifest]
-    if len(sizes) > 3 and sizes[0] < _SMALL * median(sizes[1:]):
-        message = f"{good[0].id} has {format_size(sizes[0])}, those before had {format_size(median(sizes[1:]))}"
-        findings.append(
-            Finding(Level.WARN, "size", message, f"Look at what is gone: pliers-db backup list, {good[1].id}")
-        )
-    return Judgement(summary, findings, [at.measure("backup_age", round(age, 1))], len(backups))
 
 
 @dataclass(frozen=True, slots=True)
