@@ -35,6 +35,8 @@ _PATTERNS = (
         ),
         rf"\1{MASK}",
     ),
+    # create role … password '…'
+    (re.compile(r"(?i)(\bpassword\s+e?)'(?:[^'\\]|''|\\.)*'"), rf"\1'{MASK}'"),
     # libpq repeats the text that it could not decode
     (re.compile(r"(percent-encoded (?:token|value): )\"[^\"\n]*\"?"), rf'\1"{MASK}"'),
 )

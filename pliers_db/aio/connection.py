@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from logging import DEBUG
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -13,6 +14,8 @@ from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 
 from pliers_db.db.lent import Lent
+from pliers_db.db.querylog import finished
+from pliers_db.db.querylog import log as queries
 from pliers_db.log import get_logger
 
 log = get_logger(__name__)
@@ -45,19 +48,27 @@ class PooledConnection(Lent, psycopg.AsyncConnection[Any]):
         """
         if self.mending is not None:
             await self.mended()
-        self.note(gen)
-        self.busy_since = time.monotonic()
+        statement = self.note(gen)
+        self.busy_since = begun = time.monotonic()
         try:
-            return await waiting.wait_async(gen, self.pgconn.socket, interval=interval, timeout=timeout)
-        except asyncio.CancelledError:
-            if self.pgconn.transaction_status == ACTIVE:
-                self.mending = asyncio.create_task(self._mend(gen), name="pliers-db: end a cancelled statement")
-            raise
-        except (KeyboardInterrupt, SystemExit, GeneratorExit):
-            self.cut()  # the loop itself is ending: nobody is left to mend it
+            result = await waiting.wait_async(gen, self.pgconn.socket, interval=interval, timeout=timeout)
+        except BaseException as error:
+            if statement is not None:
+                finished(self, statement, begun, error)
+            self._interrupted(gen, error)
             raise
         finally:
             self.busy_since = 0.0
+        if (statement is not None and queries.isEnabledFor(DEBUG)) or time.monotonic() - begun >= self.slow:
+            finished(self, statement or gen.__name__, begun)  # type: ignore[attr-defined]
+        return result
+
+    def _interrupted(self, gen: Any, error: BaseException) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            if self.pgconn.transaction_status == ACTIVE:
+                self.mending = asyncio.create_task(self._mend(gen), name="pliers-db: end a cancelled statement")
+        elif not isinstance(error, Exception):
+            self.cut()  # the loop itself is ending: nobody is left to mend it
 
     async def mended(self) -> None:
         """Wait until a cancelled statement is out of the way, `GRACE` seconds at most."""

@@ -89,7 +89,8 @@ class AsyncDatabase(Lender):
             self._refused += 1
             raise self._exhausted(error, limit) from None
         now = time.monotonic()
-        self._wait.record(now - began)
+        conn.waited, conn.origin = now - began, None
+        self._wait.record(conn.waited)
         conn.cut_at = 0.0 if deadline is None else began + deadline
         self._book.open(conn, now, depth)
         if WATCHDOG.asleep:

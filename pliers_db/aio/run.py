@@ -79,7 +79,7 @@ async def run_transaction(
     unit = _Unit(database, name, statement, read_only=read_only, exactly_once=exactly_once)
     while True:
         try:
-            return await unit.attempt(function, give_up)
+            return await unit.attempt(function, give_up, attempts.attempt)
         except Exception as error:
             delay = attempts.after(error)
             if delay is None:
@@ -119,12 +119,15 @@ class _Unit:
         self._read_only = read_only
         self._exactly_once = exactly_once
 
-    async def attempt(self, function: Callable[[AsyncConnection], Awaitable[T]], give_up: float | None) -> T:
+    async def attempt(
+        self, function: Callable[[AsyncConnection], Awaitable[T]], give_up: float | None, number: int
+    ) -> T:
         """Once: borrow, begin, call, commit, give back."""
         database = self._database
         left = None if give_up is None else max(0.0, give_up - time.monotonic())
         timeout = None if left is None else min(left, database.limits.checkout_timeout)
         era, conn = await database.enter(timeout, left, depth=4)
+        conn.origin = self._name, number
         xid: Xid | None = None
         try:
             await conn.wait(begin(conn, self._statement))

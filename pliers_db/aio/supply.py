@@ -184,7 +184,7 @@ class AsyncSupply:
     async def _open(self) -> None:
         try:
             conn = await PooledConnection.connect(**self._startup)
-            conn.prepare()
+            conn.prepare(self._limits)
         except psycopg.Error as error:
             refused = await asyncio.to_thread(explain, error, self._target)  # it pings, and may look at certificates
             self._give_up(refused)

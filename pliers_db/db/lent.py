@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import time
@@ -9,6 +10,7 @@ from typing import Any, Final
 
 import psycopg
 
+from pliers_db.config import PoolSettings
 from pliers_db.db.footprint import Footprint, ends_transaction, footprint
 from pliers_db.db.session import Baseline
 from pliers_db.db.watchdog import cut
@@ -62,11 +64,20 @@ class Lent:
     reported: float
     """When its borrower was last reported for keeping it too long."""
 
-    def prepare(self) -> None:
+    slow: float
+    """Seconds from which a statement is logged as slow."""
+    waited: float
+    """How long its borrower waited for it."""
+    origin: tuple[str, int] | None
+    """The name and the attempt of the `run_transaction` that borrowed it."""
+
+    def prepare(self, limits: PoolSettings) -> None:
         """To be called once, when the connection has been opened."""
         assert isinstance(self, psycopg.Connection | psycopg.AsyncConnection)
         self.baseline = Baseline(self)
         self.footprint = Footprint.NOTHING
+        self.slow = limits.slow_query or math.inf
+        self.waited, self.origin = 0.0, None
         self.cut_at = self.busy_since = self.cut_after = self.back_at = self.reported = 0.0
         self.wiping = self.pooled = False
         self._inode = os.fstat(self.pgconn.socket).st_ino

@@ -21,4 +21,14 @@ def load_queries(package: str, file: str) -> Mapping[str, LiteralString]:
     """
     text = resources.files(package).joinpath(file).read_text(encoding="utf-8")
     parts = _NAME.split(text)[1:]
-    return {name: cast(LiteralString, body.strip()) for name, body in zip(parts[::2], parts[1::2], strict=True)}
+    queries = {name: cast(LiteralString, body.strip()) for name, body in zip(parts[::2], parts[1::2], strict=True)}
+    _names.update({body: name for name, body in queries.items()})
+    return queries
+
+
+_names: dict[str, str] = {}
+
+
+def name_of(query: str) -> str:
+    """The name of a query that `load_queries` has read; empty for any other."""
+    return _names.get(query, "")

@@ -106,7 +106,7 @@ def run_transaction(
         unit = _Unit(reader, name, statement, read_only=True, exactly_once=False, after=after)
     while True:
         try:
-            return unit.attempt(function, give_up)
+            return unit.attempt(function, give_up, attempts.attempt)
         except Exception as error:
             if reader is not None and (isinstance(error, Lagging) or unavailable(error)):
                 log.info("%s: reading from the primary: %s", name, error)
@@ -163,12 +163,13 @@ class _Unit:
         self._exactly_once = exactly_once
         self._after = after
 
-    def attempt(self, function: Callable[[Connection], T], give_up: float | None) -> T:
+    def attempt(self, function: Callable[[Connection], T], give_up: float | None, number: int) -> T:
         """Once: borrow, begin, call, commit, give back."""
         database = self._database
         left = None if give_up is None else max(0.0, give_up - time.monotonic())
         timeout = None if left is None else min(left, database.limits.checkout_timeout)
         era, conn = database.enter(timeout, left, depth=4)
+        conn.origin = self._name, number
         xid: Xid | None = None
         try:
             if self._after is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from logging import DEBUG
 from typing import Any, TypeVar
 from weakref import WeakSet
 
@@ -19,6 +20,8 @@ from pliers_db.config import PoolSettings, Target
 from pliers_db.db.connect import explain, startup
 from pliers_db.db.footprint import Footprint
 from pliers_db.db.lent import Lent
+from pliers_db.db.querylog import finished
+from pliers_db.db.querylog import log as queries
 from pliers_db.db.session import finish_wipe, send_wipe
 from pliers_db.errors import ConnectFailed
 from pliers_db.log import get_logger
@@ -36,12 +39,19 @@ class PooledConnection(Lent, psycopg.Connection[Any]):
     """A connection of the pool."""
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        self.note(gen)
-        self.busy_since = time.monotonic()
+        statement = self.note(gen)
+        self.busy_since = begun = time.monotonic()
         try:
-            return super().wait(gen, interval, timeout)
-        finally:
+            result = super().wait(gen, interval, timeout)
+        except BaseException as error:
             self.busy_since = 0.0
+            if statement is not None:
+                finished(self, statement, begun, error)
+            raise
+        self.busy_since = 0.0
+        if (statement is not None and queries.isEnabledFor(DEBUG)) or time.monotonic() - begun >= self.slow:
+            finished(self, statement or gen.__name__, begun)  # type: ignore[attr-defined]
+        return result
 
 
 class Supply(ConnectionPool[PooledConnection]):
@@ -67,6 +77,7 @@ class Supply(ConnectionPool[PooledConnection]):
     ) -> None:
         """:param on_open: called with each new connection, in the thread of a worker."""
         self._target = target
+        self._limits = limits
         self._on_open = on_open
         self._live: WeakSet[PooledConnection] = WeakSet()
         self._coming = 0  # connections asked of the workers and neither there nor failed yet
@@ -183,7 +194,7 @@ class Supply(ConnectionPool[PooledConnection]):
     def _add_connection(self, attempt: AttemptWithBackoff | None, growing: bool = False) -> None:
         try:
             conn = self._connect()
-            conn.prepare()
+            conn.prepare(self._limits)
             self._on_open(conn)
         except Exception as error:  # noqa: BLE001  whatever it is, somebody waits for the news
             self._give_up(error, growing)
