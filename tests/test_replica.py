@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 import psycopg
 import pytest
 
-from pliers_db import Database, run_transaction
+from pliers_db import Database, aio, run_transaction
+from pliers_db.aio import AsyncConnection, AsyncDatabase
 from pliers_db.config import PoolSettings, Target
 from pliers_db.db import Connection, connect
 from pliers_db.db.replica import read_target, write_target
 from pliers_db.errors import CircuitOpen, ConnectFailed
 from pliers_db.postgres import Server, run_program
+from tests.fix_aio import in_a_loop
 from tests.fix_tcp import free_port, tcp_server, tcp_target
 
 LIMITS = PoolSettings(min_size=1, max_size=3, checkout_timeout=15.0)
@@ -79,6 +81,7 @@ def database(pair: Pair) -> Iterator[Database]:
     pair.on_standby("select pg_wal_replay_resume()")
     pair.catch_up()
     with Database(pair.target, LIMITS) as pool:
+        pool.breaker._close()  # an earlier test may have opened it; it belongs to the URL
         yield pool
 
 
@@ -167,6 +170,27 @@ def test_when_the_primary_goes_writes_fail_fast_and_reads_go_on(pair: Pair, data
         assert run_transaction(database, where, read_only=True) == "standby", "the open circuit is the writers' own"
     finally:
         pair.primary.start()
+
+
+@in_a_loop
+async def test_tasks_read_from_the_standby_too(pair: Pair, database: Database) -> None:
+    async def aio_count(conn: AsyncConnection) -> tuple[str, int]:
+        row = await (await conn.execute("select pg_is_in_recovery(), (select count(*) from t)")).fetchone()
+        assert row is not None
+        return ("standby" if row[0] else "primary", row[1])
+
+    async def aio_add(conn: AsyncConnection) -> None:
+        await conn.execute("insert into t values (1)")
+
+    async with AsyncDatabase(pair.target, LIMITS) as tasks:
+        await aio.run_transaction(tasks, aio_add)
+        position = await tasks.position()
+        assert await aio.run_transaction(tasks, aio_count, read_only=True, after=position) == ("standby", 1)
+        assert (await aio.run_transaction(tasks, aio_count))[0] == "primary"
+        pair.on_standby("select pg_wal_replay_pause()")
+        await aio.run_transaction(tasks, aio_add)
+        position = await tasks.position()
+        assert await aio.run_transaction(tasks, aio_count, read_only=True, after=position) == ("primary", 2)
 
 
 HOSTS = Target(dbname="shop", host="a,b", port="1,2")

@@ -14,6 +14,7 @@ from pliers_db.aio.connection import PooledConnection
 from pliers_db.aio.supply import AsyncSupply
 from pliers_db.config import PoolSettings, Settings, Target
 from pliers_db.db.lender import Lender
+from pliers_db.db.replica import POSITION
 from pliers_db.db.transaction import CommitLost, begin, commit, rollback
 from pliers_db.db.watchdog import WATCHDOG
 from pliers_db.errors import ConnectFailed, InputError, PoolClosing
@@ -45,6 +46,27 @@ class AsyncDatabase(Lender):
         :param application_name: shown in ``pg_stat_activity``.
         """
         super().__init__(target, pool, application_name)
+        self._reader: AsyncDatabase | None = None
+
+    # ── replicas ────────────────────────────────────────────────────────────────────────────────────────────
+    @property
+    def reader(self) -> AsyncDatabase | None:
+        """The pool for reads, where the URL names several hosts: of a standby if one can be reached."""
+        if self._read_target is None:
+            return None
+        if self._reader is None:
+            name = f"{self.application_name}/read"
+            self._reader = AsyncDatabase(self._read_target, self.limits, application_name=name)
+        return self._reader
+
+    async def position(self) -> str:
+        """Where the primary's log stands: ask after a write, pass it as ``run_transaction(…, after=)`` to a read that
+        must see that write. One round trip.
+        """
+        async with self.connection(autocommit=True) as conn:
+            row = await (await conn.execute(POSITION)).fetchone()
+            assert row is not None
+            return str(row[0])
 
     # ── borrowing ───────────────────────────────────────────────────────────────────────────────────────────
     def connection(
@@ -151,9 +173,12 @@ class AsyncDatabase(Lender):
     async def close(self) -> None:
         """Close every connection; borrowing again opens anew (unless `drain` was called)."""
         supply, self._supply = self._supply, None
+        reader, self._reader = self._reader, None
         WATCHDOG.unwatch(self)
         if supply is not None and not supply.loop.is_closed():
             await supply.close()
+        if reader is not None:
+            await reader.close()
 
     async def __aenter__(self) -> Self:
         return self

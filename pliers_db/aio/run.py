@@ -25,6 +25,8 @@ from pliers_db.db.outcome import (
     judge_error,
     outcome_unknown,
 )
+from pliers_db.db.replica import CAUGHT_UP, Lagging, Pauses
+from pliers_db.db.replica import PATIENCE as PATIENCE_OF_READERS
 from pliers_db.db.retry import Retry, RetryPolicy
 from pliers_db.db.run import INSIST, UNAVAILABLE, unavailable
 from pliers_db.db.transaction import CommitLost, Xid, begin, begin_statement, commit, current_xid, rollback
@@ -46,6 +48,7 @@ async def run_transaction(
     retry: RetryPolicy | None = None,
     exactly_once: bool = False,
     deadline: float | None = None,
+    after: str | None = None,
     fallback: Callable[[Exception], Awaitable[T]] | None = None,
     name: str = "",
 ) -> T:
@@ -77,10 +80,18 @@ async def run_transaction(
     attempts = Retry(policy, name)
     give_up = None if deadline is None else time.monotonic() + deadline
     unit = _Unit(database, name, statement, read_only=read_only, exactly_once=exactly_once)
+    # A standby cannot promise serializability.
+    reader = database.reader if read_only and b"SERIALIZABLE" not in statement else None
+    if reader is not None:
+        unit = _Unit(reader, name, statement, read_only=True, exactly_once=False, after=after)
     while True:
         try:
             return await unit.attempt(function, give_up, attempts.attempt)
         except Exception as error:
+            if reader is not None and (isinstance(error, Lagging) or unavailable(error)):
+                log.info("%s: reading from the primary: %s", name, error)
+                unit, reader = _Unit(database, name, statement, read_only=True, exactly_once=False), None
+                continue
             delay = attempts.after(error)
             if delay is None:
                 if fallback is not None and unavailable(error):
@@ -111,13 +122,29 @@ class _Unit:
     """One call of `run_transaction`."""
 
     def __init__(
-        self, database: AsyncDatabase, name: str, statement: bytes, *, read_only: bool, exactly_once: bool
+        self,
+        database: AsyncDatabase,
+        name: str,
+        statement: bytes,
+        *,
+        read_only: bool,
+        exactly_once: bool,
+        after: str | None = None,
     ) -> None:
         self._database = database
         self._name = name
         self._statement = statement
         self._read_only = read_only
         self._exactly_once = exactly_once
+        self._after = after
+
+    async def _wait_until_replayed(self, conn: AsyncConnection, position: str) -> None:
+        pauses = Pauses(position, PATIENCE_OF_READERS)
+        while True:
+            row = await (await conn.execute(CAUGHT_UP, [position])).fetchone()
+            if row is not None and row[0]:
+                return
+            await asyncio.sleep(pauses.next())
 
     async def attempt(
         self, function: Callable[[AsyncConnection], Awaitable[T]], give_up: float | None, number: int
@@ -130,6 +157,8 @@ class _Unit:
         conn.origin = self._name, number
         xid: Xid | None = None
         try:
+            if self._after is not None:
+                await self._wait_until_replayed(conn, self._after)
             await conn.wait(begin(conn, self._statement))
             result = await function(conn)
             harmless = self._read_only or conn.footprint is Footprint.NOTHING

@@ -227,7 +227,8 @@ class Checkout:
             try:
                 conn.wait(begin(conn))
             except BaseException as error:
-                database.leave(self._era, conn, error)
+                if overdue := database.leave(self._era, conn, error):
+                    raise overdue from error
                 raise
         self._conn = conn
         return conn

@@ -57,13 +57,25 @@ def wait_until_replayed(conn: Connection, position: str, patience: float = PATIE
     :param position: of `Database.position`, asked after the write.
     :raises Lagging: it took longer than ``patience`` seconds.
     """
-    deadline = time.monotonic() + patience
-    pause = 0.002
+    pauses = Pauses(position, patience)
     while True:
         row = conn.execute(CAUGHT_UP, [position]).fetchone()
         if row is not None and row[0]:
             return
-        if time.monotonic() + pause > deadline:
-            raise Lagging(f"not at {position} after {patience:g} s")
-        time.sleep(pause * random.uniform(0.8, 1.2))
-        pause = min(0.05, pause * 2)
+        time.sleep(pauses.next())
+
+
+class Pauses:
+    """How long to wait before each question; the caller sleeps, sync or async."""
+
+    def __init__(self, position: str, patience: float) -> None:
+        self._position, self._patience = position, patience
+        self._deadline = time.monotonic() + patience
+        self._pause = 0.002
+
+    def next(self) -> float:
+        """Seconds. :raises Lagging: they would go past the end."""
+        if time.monotonic() + self._pause > self._deadline:
+            raise Lagging(f"not at {self._position} after {self._patience:g} s")
+        pause, self._pause = self._pause, min(0.05, self._pause * 2)
+        return pause * random.uniform(0.8, 1.2)
