@@ -328,6 +328,12 @@ class UnknownMigration(InputError):
     code = "migrate.unknown-id"
 
 
+class UnknownStatement(InputError):
+    """The migration has no statement of that number."""
+
+    code = "migrate.unknown-statement"
+
+
 class ReadOnlyDatabase(ServerError):
     """The database takes no writes."""
 
@@ -356,6 +362,12 @@ class HistoryConflict(RefusedError):
     """The folder and the database tell different stories; nothing was changed."""
 
     code = "migrate.history"
+
+
+class PartlyDone(RefusedError):
+    """A migration without a transaction stands part-way, and where to go on is not known."""
+
+    code = "migrate.partly-done"
 
 
 class LockAlive(RefusedError):

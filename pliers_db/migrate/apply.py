@@ -79,7 +79,8 @@ def up(
         check_files((*planned, *folder.hooks))
         applied: list[Done] = []
         with migration_lock(conn, history.schema, wait=options.wait, reporter=reporter):
-            status = look(conn, folder)
+            history = read_history(conn, folder)
+            status = compare(folder, history)
             planned = plan_up(status, to)
             check_history(status, planned, allow_out_of_order=options.allow_out_of_order)
             if planned:
@@ -121,7 +122,8 @@ def down(
         if again:
             check_files(_files(planned))
         with migration_lock(conn, history.schema, wait=options.wait, reporter=reporter):
-            planned = plan_down(look(conn, folder), steps=steps, to=to)
+            history = read_history(conn, folder)
+            planned = plan_down(compare(folder, history), steps=steps, to=to)
             pairs = find_rollbacks(conn, history, planned, folder)
             forward = _files(planned)[::-1] if again else []
             rolled_back = engine.roll_back(database, conn, history, pairs, options, reporter)

@@ -15,11 +15,12 @@ import socket
 import time
 import uuid
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import psycopg
@@ -35,11 +36,11 @@ from pliers_db.db import Connection, ErrorClass
 from pliers_db.db.retry import NO_RETRY, Retry, RetryPolicy, failure_class
 from pliers_db.errors import BadMigration
 from pliers_db.migrate.blockers import BlockerWatch
-from pliers_db.migrate.failures import connection_lost, part_way, rolled_back, say_who
+from pliers_db.migrate.failures import connection_lost, rolled_back, say_who
 from pliers_db.migrate.files import MigrationFile, RollbackFile, migration_hash
-from pliers_db.migrate.history import MIGRATION_TABLE, OWN_TABLE
-from pliers_db.migrate.parser import split
-from pliers_db.migrate.script import RESTORE, Script, transaction_script
+from pliers_db.migrate.history import MIGRATION_TABLE, OWN_TABLE, PROGRESS_TABLE, Progress
+from pliers_db.migrate.script import Script, transaction_script
+from pliers_db.migrate.stepwise import run_stepwise
 from pliers_db.units import format_duration
 
 APPLY, ROLLBACK, MARK, UNMARK = "apply", "rollback", "mark", "unmark"
@@ -87,15 +88,17 @@ class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         settings: tuple[str, ...] = (),
         policy: RetryPolicy = NO_RETRY,
         watch: BlockerWatch | None = None,
+        progress: Mapping[str, Progress] = MappingProxyType({}),
         on_done: Callable[[Done], None] = lambda done: None,
-        on_retry: Callable[[str], None] = lambda message: None,
+        tell: Callable[[str], None] = lambda message: None,
     ) -> None:
         """:param schema: where yoyo's tables stand.
         :param settings: ``set local …`` statements for the transaction of each migration, each time it is tried.
         :param policy: how often a transaction is tried again that got no lock, or lost a deadlock.
         :param watch: tells who blocks.
+        :param progress: the migrations that stand part-way, by id.
         :param on_done: called after each migration that is in the database.
-        :param on_retry: called with a sentence before a migration is tried again.
+        :param tell: called with a sentence that a person wants to see.
         """
         self._borrowed = conn
         self.home = schema
@@ -103,11 +106,13 @@ class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         self.policy = policy
         self.watch = watch
         self.on_done = on_done
-        self.on_retry = on_retry
+        self.progress = progress
+        self.tell = tell
         self._schema_seen = False
+        self._last_failure = (0, 0)
         self._templates: dict[str, str] = {}
         self._escaping = Escaping(conn.pgconn)
-        self._own = f"{self._plain(schema)}.{self._plain(OWN_TABLE)}"
+        self._own = self.own_table(OWN_TABLE)
         super().__init__(DatabaseURI("postgresql+psycopg", None, None, None, None, "", {}), MIGRATION_TABLE)
 
     # ── the connection is the pool's ────────────────────────────────────────────────────────────────────────
@@ -135,6 +140,10 @@ class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
     def _plain(self, s: str) -> str:
         quoted: str = super().quote_identifier(s)
         return quoted
+
+    def own_table(self, name: str) -> str:
+        """The quoted, qualified name of a table of ours, which stands beside yoyo's."""
+        return f"{self._plain(self.home)}.{self._plain(name)}"
 
     def list_tables(self, **kwargs: object) -> list[str]:
         rows = self._borrowed.execute(
@@ -189,8 +198,9 @@ class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
             record = self.record(migration, what) if mark else []
             self._send(migration, transaction_script(path, text, settings=self.settings, record=record), what)
         else:
-            self._run_by_statement(migration, text, path, what)
+            run_stepwise(self, migration, text, path, what)
             record = self.record(migration, what, took()) if mark else []
+            record.append(self.forget_progress(migration))
             self._send(migration, transaction_script(path, "", settings=(), record=record), what)
         if mark:
             self.on_done(Done(migration.id, took()))
@@ -209,8 +219,12 @@ class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
             self._literal(mark, data),
         ]
         if mark == self.unmark_migration_sql:
-            return [*statements, f"delete from {self._own} where migration_hash = {self._quote(migration.hash)}"]
+            return [*statements, f"delete from {self._own} where migration_hash = {self.quote(migration.hash)}"]
         return [*statements, self.own_record(migration, now, ms)]
+
+    def forget_progress(self, migration: SqlMigration) -> str:
+        """The statement that says that a migration does not stand part-way any more."""
+        return f"delete from {self.own_table(PROGRESS_TABLE)} where migration_hash = {self.quote(migration.hash)}"
 
     def own_record(self, migration: SqlMigration, at: datetime, ms: float | None) -> str:
         """The statement that stores what was applied.
@@ -220,18 +234,18 @@ class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         file, undo = migration.file, migration.undo
         assert file is not None
         values = {
-            "migration_hash": self._quote(migration.hash),
-            "migration_id": self._quote(migration.id),
-            "applied_at_utc": self._quote(at),
-            "sha256": self._quote(file.sha256),
-            "sql": _text(file.text),
-            "rollback_sql": _text(undo.text) if undo else "null",
+            "migration_hash": self.quote(migration.hash),
+            "migration_id": self.quote(migration.id),
+            "applied_at_utc": self.quote(at),
+            "sha256": self.quote(file.sha256),
+            "sql": self.text(file.text),
+            "rollback_sql": self.text(undo.text) if undo else "null",
             "transactional": str(file.transactional).lower(),
             "rollback_transactional": str(undo.transactional if undo else True).lower(),
             "duration_ms": "1000 * extract(epoch from clock_timestamp() - transaction_timestamp())"
             if ms is None
             else f"{ms:.3f}",
-            "tool_version": self._quote(__version__),
+            "tool_version": self.quote(__version__),
         }
         changes = ", ".join(f"{column} = excluded.{column}" for column in values)
         return (
@@ -245,57 +259,60 @@ class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         if template is None:
             text: str = self.format_sql(sql)
             template = self._templates[sql] = _PARAMETER.sub(r"%(\1)s", text.replace("%", "%%"))
-        return template % {name: self._quote(value) for name, value in values.items()}
+        return template % {name: self.quote(value) for name, value in values.items()}
 
-    def _quote(self, value: object) -> str:
+    def quote(self, value: object) -> str:
+        """A value as a literal."""
         return "null" if value is None else self._escaping.escape_literal(str(value).encode()).decode()
 
-    def _run_by_statement(self, migration: SqlMigration, text: str, path: Any, what: str) -> None:
-        statements = split(text)
-        # A timeout would leave an INVALID index behind CREATE INDEX CONCURRENTLY.
-        self._execute("set lock_timeout = 0; set statement_timeout = 0", path)
-        for number, statement in enumerate(statements, 1):
-            script = Script(path, "", statement.sql, "")
-            try:
-                with self._watching(migration):
-                    self._execute(script.text, path)
-            except psycopg.DatabaseError as error:
-                if self._borrowed.closed:
-                    raise connection_lost(migration.id, error) from error
-                raise part_way(
-                    migration.id, path, text, error, start=statement.start, number=number, total=len(statements)
-                ) from error
-        self._execute(RESTORE, path)
+    @staticmethod
+    def text(text: str) -> str:
+        """A text as an expression that cannot meet anything a file left open: no quote, no comment, no dollar."""
+        return f"convert_from(decode('{b64encode(text.encode()).decode()}', 'base64'), 'UTF8')"
 
     # ── the wire ────────────────────────────────────────────────────────────────────────────────────────────
     def _send(self, migration: SqlMigration, script: Script, what: str) -> None:
+        """Run a transaction and tell its failure."""
+        try:
+            self.attempt(migration, script)
+        except psycopg.DatabaseError as error:
+            if self._borrowed.closed:
+                raise connection_lost(migration.id, error) from error
+            completed, attempts = self._last_failure
+            failure = rolled_back(migration.id, script, error, completed=completed, operation=what)
+            raise (say_who(failure, self.watch, attempts) if _is_about_locks(error) else failure) from error
+
+    def attempt(self, migration: SqlMigration, script: Script) -> None:
+        """Send a script; again, as the policy says, if it got no lock or lost a deadlock.
+
+        :raises psycopg.DatabaseError: rolled back.
+        """
         retry = Retry(self.policy, name=migration.id)
         while True:
             completed: list[int] = []
             try:
                 with self._watching(migration):
-                    self._execute(script.text, script.path, completed)
+                    self.send(script.text, script.path, completed)
                 return
             except psycopg.DatabaseError as error:
                 if self._borrowed.closed:
-                    raise connection_lost(migration.id, error) from error
+                    raise
                 if self._borrowed.pgconn.transaction_status != TransactionStatus.IDLE:
-                    self._execute("rollback", script.path)
-                again = failure_class(error) in (ErrorClass.LOCK, ErrorClass.RERUN)
-                attempt, delay = retry.attempt, retry.after(error) if again else None
+                    self.send("rollback", script.path)
+                self._last_failure = len(completed), retry.attempt
+                delay = retry.after(error) if _is_about_locks(error) else None
                 if delay is None:
-                    failure = rolled_back(migration.id, script, error, completed=len(completed), operation=what)
-                    raise (say_who(failure, self.watch, attempt) if again else failure) from error
-                self.on_retry(
+                    raise
+                self.tell(
                     f"{migration.id}: {error.diag.message_primary}; rolled back, "
-                    f"attempt {attempt + 1} of {self.policy.attempts} in {format_duration(delay)}"
+                    f"attempt {retry.attempt} of {self.policy.attempts} in {format_duration(delay)}"
                 )
             time.sleep(delay)
 
     def _watching(self, migration: SqlMigration) -> AbstractContextManager[None]:
         return self.watch.watching(migration.id) if self.watch else nullcontext()
 
-    def _execute(self, text: str, path: Any, completed: list[int] | None = None) -> None:
+    def send(self, text: str, path: Any, completed: list[int] | None = None) -> None:
         """Send one message of any number of statements by the simple protocol; what SELECTs return is dropped.
 
         :param completed: is given one item for each statement that ended well.
@@ -318,14 +335,13 @@ class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
                 completed.append(1)
 
 
-def _text(text: str) -> str:
-    """A text as an expression that cannot meet anything a file left open: no quote, no comment, no dollar."""
-    return f"convert_from(decode('{b64encode(text.encode()).decode()}', 'base64'), 'UTF8')"
-
-
 def migration_list(migrations: list[SqlMigration], hooks: Sequence[SqlMigration] = ()) -> MigrationList:
     """What yoyo's `apply_migrations` and `rollback_migrations` take."""
     return MigrationList(migrations, hooks)
+
+
+def _is_about_locks(error: psycopg.Error) -> bool:
+    return failure_class(error) in (ErrorClass.LOCK, ErrorClass.RERUN)
 
 
 def _now() -> datetime:

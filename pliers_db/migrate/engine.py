@@ -78,8 +78,9 @@ def open_backend(
         # A lock that is not free now may be so in a minute: longer waits than for a lost race.
         policy=RetryPolicy(attempts=options.retries + 1, base=0.5, cap=10.0, deadline=math.inf, locks=True),
         watch=watch,
+        progress={p.id: p for p in history.progress},
         on_done=on_done,
-        on_retry=reporter.info,
+        tell=reporter.info,
     )
     conn.execute("set client_encoding to 'UTF8'")
     backend.ensure_internal_schema_updated()

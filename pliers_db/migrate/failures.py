@@ -72,13 +72,12 @@ def part_way(
     place = place_of(text, start + int(error.diag.statement_position or 1) - 1)
     message = f"{path}:{place.line}:{place.column}: {error.diag.message_primary or error}"
     why = f"Statement {number} of {total} failed ({error.sqlstate}).\n{place.caret()}{_details(error)}"
-    if number == 1 and "concurrently" not in text.lower():  # CONCURRENTLY leaves an INVALID index behind
+    if number == 1:
         return MigrationFailed(message, why=why, fix="Correct it and run the same command again.", id=migration_id)
     return MigrationPartial(
         message,
-        why=f"{why}\nThe {number - 1} statements before it are committed; the migration is not recorded.",
-        fix=f"Undo what {path.name} has done so far by hand (an INVALID index too), correct it, and run the same "
-        "command again.",
+        why=f"{why}\n{format_count(number - 1, 'statement')} before it {'is' if number == 2 else 'are'} committed.",
+        fix="Correct this statement or what stands in its way, and run the same command again: it goes on here.",
         id=migration_id,
         statement=number,
         statements=total,

@@ -19,6 +19,7 @@ from pliers_db.migrate.files import Folder
 
 MIGRATION_TABLE = "_yoyo_migration"
 OWN_TABLE = "_pliers_migration"
+PROGRESS_TABLE = "_pliers_progress"
 QUERIES = load_queries("pliers_db.migrate", "sql/migrate.sql")
 
 
@@ -39,6 +40,23 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a migration without a transaction has come that is neither applied nor not."""
+
+    id: str
+    operation: str
+    """apply or rollback."""
+    finished: int
+    """How many statements are done."""
+    statements: int
+    running: bool
+    """Whether the next one was begun, and nobody knows how it ended."""
+    error: str | None
+    sql: str
+    """The file as it stood then."""
+
+
+@dataclass(frozen=True, slots=True)
 class History:
     """The applied migrations, and where and how they are recorded."""
 
@@ -46,6 +64,8 @@ class History:
     """The schema of yoyo's tables: the first on the search path that has them, else where they would be created."""
     applied: tuple[Applied, ...]
     """In the order in which they were applied."""
+    progress: tuple[Progress, ...]
+    """Those that stand part-way."""
     complete: bool
     """Whether all of yoyo's tables and ours are there."""
     logged: bool
@@ -86,6 +106,7 @@ def read_history(conn: Connection, folder: Folder | None = None) -> History:
     return History(
         schema=facts["schema"],
         applied=applied,
+        progress=_progress(conn, facts["schema"]) if facts["reads_own"] else (),
         complete=all(facts[key] for key in ("has_history", "has_version", "has_lock", "has_own")),
         logged=facts["has_log"],
         yoyo_locks=facts["has_lock"],
@@ -105,6 +126,11 @@ def _rows(conn: Connection, facts: dict[str, Any], folder: Folder | None) -> lis
     # Before version 2 (yoyo < 6) the table had other columns.
     columns = sql.SQL("migration_id, migration_hash, applied_at_utc" if facts["has_version"] else "id, '', ctime")
     return conn.execute(sql.SQL("select {} from {} order by 3, 1").format(columns, yoyo)).fetchall()
+
+
+def _progress(conn: Connection, schema: str) -> tuple[Progress, ...]:
+    query = sql.SQL(QUERIES["progress"]).format(sql.Identifier(schema, PROGRESS_TABLE))
+    return tuple(Progress(*row) for row in conn.execute(query))
 
 
 def read_stored_rollback(conn: Connection, schema: str, migration_hash: str) -> tuple[str, bool] | None:

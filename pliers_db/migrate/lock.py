@@ -25,7 +25,7 @@ from psycopg.pq import TransactionStatus
 from pliers_db.db import Connection
 from pliers_db.db.locks import LockName, advisory_unlock, lock_holders, try_advisory_lock
 from pliers_db.errors import MigrationLocked
-from pliers_db.migrate.history import OWN_TABLE, QUERIES
+from pliers_db.migrate.history import OWN_TABLE, PROGRESS_TABLE, QUERIES
 from pliers_db.progress import Reporter
 from pliers_db.units import format_duration
 
@@ -158,7 +158,7 @@ def _poll(
 
 
 def _create_tables(conn: Connection, schema: str) -> None:
-    for relation in ("yoyo_lock", "_pliers_lock", OWN_TABLE):
+    for relation in ("yoyo_lock", "_pliers_lock", OWN_TABLE, PROGRESS_TABLE):
         exists = conn.execute(
             "select to_regclass(format('%%I.%%I', %s::text, %s::text))", [schema, relation]
         ).fetchone()
@@ -170,6 +170,7 @@ def _create_tables(conn: Connection, schema: str) -> None:
 def _release_row(conn: Connection, schema: str, taken: datetime) -> None:
     if not _usable(conn):
         return  # the connection is gone: the next run will see that we are
+    conn.execute("reset session authorization; reset role")  # a file that failed half-way may have left its own
     with conn.transaction():
         for table in ("yoyo_lock", "_pliers_lock"):
             conn.execute(

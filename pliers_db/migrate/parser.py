@@ -187,7 +187,7 @@ def _check_statements(path: Path, text: str, transactional: bool) -> None:
                 else "With -- transactional: false each statement is committed by itself.",
                 "Remove it." if transactional else "Remove it, or put what belongs together into a file of its own.",
             )
-        if transactional and (what := _needs_no_transaction(tree)):
+        if transactional and (what := needs_no_transaction(tree)):
             raise _error(
                 path,
                 text,
@@ -198,7 +198,7 @@ def _check_statements(path: Path, text: str, transactional: bool) -> None:
             )
 
 
-def _needs_no_transaction(tree: object) -> str | None:
+def needs_no_transaction(tree: object) -> str | None:
     """What PostgreSQL runs only outside a transaction block (PreventInTransactionBlock in its source)."""
     from pglast import ast, enums
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pliers_db.errors import HistoryConflict, NoRollback, UnknownMigration
 from pliers_db.migrate.edits import same_meaning, short_diff
 from pliers_db.migrate.files import Folder, MigrationFile, migration_hash, sort_key
-from pliers_db.migrate.history import Applied, History
+from pliers_db.migrate.history import Applied, History, Progress
 
 
 class State(StrEnum):
@@ -26,9 +26,11 @@ class State(StrEnum):
     PENDING = "pending"
     OUT_OF_ORDER = "out-of-order"
     """Pending, and older than one that is applied."""
+    PARTIAL = "partial"
+    """Without a transaction, and stopped part-way: `up` (or `down`) goes on."""
 
 
-_TO_DO = (State.PENDING, State.OUT_OF_ORDER)
+_TO_DO = (State.PENDING, State.OUT_OF_ORDER, State.PARTIAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Entry:
     state: State
     file: MigrationFile | None = None
     record: Applied | None = None
+    progress: Progress | None = None
 
     @property
     def hash(self) -> str:
@@ -76,7 +79,7 @@ class Status:
     @property
     def pending(self) -> tuple[MigrationFile, ...]:
         """The files to apply, in order."""
-        return tuple(e.file for e in self.entries if e.state in _TO_DO and e.file)
+        return tuple(e.file for e in self.entries if e.state in _TO_DO and e.file and not e.record)
 
     @property
     def applied(self) -> tuple[Entry, ...]:
@@ -98,7 +101,18 @@ class Status:
 def compare(folder: Folder, history: History) -> Status:
     """Lay the folder beside the history."""
     applied = {a.id: a for a in history.applied}
-    entries = [Entry(m.id, _state(m, applied.get(m.id)), m, applied.get(m.id)) for m in folder.migrations]
+    # A row that stands here though the migration went all the way since (by stock yoyo) says nothing any more.
+    partial = {p.id: p for p in history.progress if (p.id in applied) == (p.operation == "rollback")}
+    entries = [
+        Entry(
+            m.id,
+            State.PARTIAL if m.id in partial else _state(m, applied.get(m.id)),
+            m,
+            applied.get(m.id),
+            partial.get(m.id),
+        )
+        for m in folder.migrations
+    ]
     known = {m.id for m in folder.migrations}
     gone = sorted((a for a in history.applied if a.id not in known), key=lambda a: sort_key(a.id))
     for missing in gone:  # in among the others, where its number puts it
@@ -147,6 +161,14 @@ def check_history(status: Status, planned: tuple[MigrationFile, ...], *, allow_o
                 f"{entry.id} is applied, but its file is missing",
                 why="It stands before other migrations of this folder: another branch, or a deleted file.",
                 fix=f"Bring the file back; or: pliers-db migrate repair --forget {entry.id}",
+                id=entry.id,
+            )
+    for entry in status.of(State.PARTIAL):
+        if entry.record is not None:
+            raise HistoryConflict(
+                f"{entry.id} is half rolled back",
+                why="Its rollback has no transaction and was stopped part-way.",
+                fix="pliers-db migrate down",
                 id=entry.id,
             )
     wanted = {m.id for m in planned}

@@ -82,6 +82,12 @@ def repair(
     forget: Annotated[
         str | None, typer.Option("--forget", metavar="ID", help="Drop the record of one whose file is gone.")
     ] = None,
+    resume: Annotated[
+        str | None, typer.Option("--resume", metavar="ID", help="Say at which statement a partial one goes on.")
+    ] = None,
+    statement: Annotated[
+        int | None, typer.Option("--statement", min=1, help="For --resume: the statement's number, from 1.")
+    ] = None,
     confirm_db: ConfirmOption = None,
     directory: DirOption = None,
     wait: WaitOption = 60.0,
@@ -100,6 +106,7 @@ def repair(
             migrate.Repair.MARK_PENDING: mark_pending,
             migrate.Repair.ACCEPT_EDIT: accept_edit,
             migrate.Repair.FORGET: forget,
+            migrate.Repair.RESUME: resume,
         }
     )
     settings, console = resolve(env, database_url), Console(quiet=quiet)
@@ -114,6 +121,7 @@ def repair(
                 action,
                 migration_id,
                 environment=settings.environment,
+                statement=statement,
                 confirm=confirm,
                 options=migrate.Options(wait=wait),
                 reporter=console,

@@ -255,6 +255,14 @@ def _entry(entry: Entry) -> dict[str, Any]:
         "reversible": entry.reversible,
         "ms": entry.record.duration_ms if entry.record else None,
         "cosmetic_edit": entry.cosmetic,
+        "progress": entry.progress
+        and {
+            "operation": entry.progress.operation,
+            "finished": entry.progress.finished,
+            "statements": entry.progress.statements,
+            "running": entry.progress.running,
+            "error": entry.progress.error,
+        },
     }
 
 
@@ -264,7 +272,10 @@ def _took(entry: Entry) -> str:
 
 
 def _remark(entry: Entry) -> str:
+    at = entry.progress
     remarks: Sequence[tuple[bool, str]] = (
+        (at is not None, f"{at.finished} of {at.statements} statements done" if at else ""),
+        (at is not None and at.error is not None, str(at and at.error)),
         (entry.file is None, "its file is gone"),
         (entry.cosmetic, "comments or layout changed since"),
         (not entry.reversible, "no rollback"),

@@ -14,8 +14,10 @@ select home.name as schema,
        to_regclass(format('%I._yoyo_log', home.name)) is not null as has_log,
        to_regclass(format('%I.yoyo_lock', home.name)) is not null as has_lock,
        to_regclass(format('%I._pliers_lock', home.name)) is not null
-           and to_regclass(format('%I._pliers_migration', home.name)) is not null as has_own,
-       coalesce(has_table_privilege(to_regclass(format('%I._pliers_migration', home.name)), 'select'), false)
+           and to_regclass(format('%I._pliers_migration', home.name)) is not null
+           and to_regclass(format('%I._pliers_progress', home.name)) is not null as has_own,
+       coalesce(has_table_privilege(to_regclass(format('%I._pliers_migration', home.name)), 'select')
+           and has_table_privilege(to_regclass(format('%I._pliers_progress', home.name)), 'select'), false)
            as reads_own,
        pg_is_in_recovery() as standby,
        current_setting('transaction_read_only')::bool as read_only,
@@ -30,7 +32,8 @@ select needed.privilege, needed.object
                ('insert', %(schema)s, '_yoyo_log'),
                ('insert, delete, select', %(schema)s, 'yoyo_lock'),
                ('insert, delete, select', %(schema)s, '_pliers_lock'),
-               ('insert, update, delete, select', %(schema)s, '_pliers_migration')) as w(privileges, schema, relation),
+               ('insert, update, delete, select', %(schema)s, '_pliers_migration'),
+               ('insert, update, delete, select', %(schema)s, '_pliers_progress')) as w(privileges, schema, relation),
        lateral (select trim(p) as privilege,
                        case when w.relation is null then format('schema %%I', w.schema)
                             else format('%%I.%%I', w.schema, w.relation) end as object,
@@ -63,6 +66,40 @@ create table if not exists {} (
     rollback_transactional boolean not null,
     duration_ms double precision,
     tool_version text not null)
+
+-- name: create_pliers_progress
+-- How far a migration without a transaction has come. A row stands here only while one is under way or part-way.
+create table if not exists {} (
+    migration_hash varchar(64) primary key,
+    migration_id varchar(255) not null,
+    operation varchar(10) not null,
+    finished int not null,
+    statements int not null,
+    running boolean not null,
+    error text,
+    sql text not null,
+    at timestamptz not null default now())
+
+-- name: progress
+select migration_id, operation, finished, statements, running, error, sql from {} order by migration_id
+
+-- name: invalid_indexes
+-- Which INVALID indexes does a table have (or is this index), of one name if it is given?
+select format('%%I.%%I', n.nspname, c.relname)
+  from pg_index i
+  join pg_class c on c.oid = i.indexrelid
+  join pg_namespace n on n.oid = c.relnamespace
+ where not i.indisvalid and c.relkind = 'i'
+   and (i.indrelid = to_regclass(%(relation)s)
+        or i.indrelid = (select x.indrelid from pg_index x where x.indexrelid = to_regclass(%(relation)s)))
+   and (%(index)s::text is null or c.relname = %(index)s::text)
+ order by 1
+
+-- name: valid_index
+-- Is there an index of this name on this table, and is it valid?
+select exists (
+    select from pg_index i join pg_class c on c.oid = i.indexrelid
+     where i.indrelid = to_regclass(%(relation)s) and c.relname = %(index)s and i.indisvalid)
 
 -- name: history
 -- What yoyo has recorded as applied, with what we know of it. The text only where its hash is not one of the folder's.
