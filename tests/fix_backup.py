@@ -101,6 +101,19 @@ class Shop:
     def fingerprint(self) -> dict[str, Any]:
         return fingerprint(self.target)
 
+    def running(self, program: str) -> dict[int, str]:
+        """The processes of a program that work for this database, with their arguments."""
+        found = {}
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                ours = f"PGDATABASE={self.target.dbname}".encode() in (process / "environ").read_bytes()
+            except OSError:
+                continue  # it has just ended
+            if ours and f"/{program} " in line:
+                found[int(process.name)] = line
+        return found
+
     def databases(self) -> list[str]:
         """Every database of this test: the target and what restores have made of it."""
         with connect(self.target.with_database("postgres")) as conn:

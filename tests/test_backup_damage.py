@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from pliers_db.postgres import find_binaries
 from tests.fix_backup import Shop
 
 Damage = Callable[[Path], None]
@@ -34,9 +36,9 @@ def edit(file: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "name", "seen_in_list"),
     [
-        (truncate, "dump.pgc", True),
-        (Path.unlink, "dump.pgc", True),
-        (flip, "dump.pgc", False),
+        (truncate, "dump.pgc.zst", True),
+        (Path.unlink, "dump.pgc.zst", True),
+        (flip, "dump.pgc.zst", False),
         (truncate, "manifest.json", True),
         (edit, "manifest.json", True),
         (Path.unlink, "manifest.json", True),
@@ -79,7 +81,7 @@ def test_any_flipped_bit_is_found(shop: Shop) -> None:
 def test_when_the_latest_is_damaged_it_is_refused_and_the_one_before_is_offered(shop: Shop) -> None:
     older = shop.back_up()
     newer = shop.back_up()
-    flip(shop.path_of(newer) / "dump.pgc")
+    flip(shop.path_of(newer) / "dump.pgc.zst")
     result = shop.cli("restore", "latest", "--json")
     assert result.code == 2
     assert result.json["error"]["fix"].endswith(f"pliers-db restore {older}")
@@ -124,7 +126,9 @@ def test_latest_is_of_the_configured_database(shop: Shop) -> None:
 
 
 def test_a_dump_from_elsewhere_is_read_through_before_it_is_restored(shop: Shop, tmp_path: Path) -> None:
-    whole = shop.path_of(shop.back_up()) / "dump.pgc"
+    whole = tmp_path / "whole.dump"
+    command = [find_binaries().program("pg_dump"), "--format=custom", f"--file={whole}"]
+    subprocess.run(command, env=shop.target.child_environment(), check=True)
     before = shop.fingerprint()
     foreign = tmp_path / "foreign.dump"
     foreign.write_bytes(whole.read_bytes()[:-200])

@@ -24,21 +24,8 @@ def wait_until(what: Callable[[], object], seconds: float = 20) -> None:
         time.sleep(0.01)
 
 
-def pg_dumps_of(shop: Shop) -> list[int]:
-    """The process ids of the pg_dumps that write into this shop's folder."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            line = (process / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if b"pg_dump" in line and str(shop.backups).encode() in line:
-            found.append(int(process.name))
-    return found
-
-
 def dumping(shop: Shop, size: int = 1) -> bool:
-    return any(dump.stat().st_size >= size for dump in shop.backups.glob(".incoming/*/dump.pgc"))
+    return any(dump.stat().st_size >= size for dump in shop.backups.glob(".incoming/*/dump.pgc.zst"))
 
 
 def all_good(shop: Shop) -> bool:
@@ -68,7 +55,7 @@ def test_kill_9_in_the_middle_of_the_dump_leaves_nothing_that_looks_complete(big
     running.communicate()
     assert big.published() == []
     assert big.cli("backup", "list", "--json").json["backups"] == []
-    wait_until(lambda: not pg_dumps_of(big))  # pg_dump does not outlive us
+    wait_until(lambda: not big.running("pg_dump"))  # pg_dump does not outlive us
     result = big.cli("backup", "nightly")
     assert (result.code, result.err) == (0, "")
     assert len(big.published()) == 1
@@ -88,7 +75,7 @@ def test_kill_9_at_any_moment_of_nightly(big: Shop) -> None:
 def test_a_killed_pg_dump_is_a_failed_backup(big: Shop) -> None:
     running = big.cli.start("backup", "nightly", "--json")
     wait_until(lambda: dumping(big, 1_000_000))
-    for process in pg_dumps_of(big):
+    for process in big.running("pg_dump"):
         os.kill(process, signal.SIGKILL)
     out, err = running.communicate()
     assert running.returncode == 6, err
@@ -108,7 +95,7 @@ def test_a_signal_removes_the_partial_backup_and_ends_with_130(big: Shop, number
     assert "Traceback" not in err
     assert big.published() == []
     assert list(big.backups.glob(".incoming/*")) == []
-    assert pg_dumps_of(big) == []
+    assert big.running("pg_dump") == {}
     with connect(big.target) as conn:  # and the server has noticed
         query = "select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database"
         wait_until(lambda: conn.execute(query + " where datname = current_database())").fetchone() == (0,))

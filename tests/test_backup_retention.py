@@ -79,7 +79,7 @@ def test_create_removes_nothing(shop: Shop) -> None:
 def test_a_broken_backup_neither_counts_nor_goes_and_nightly_says_so(shop: Shop) -> None:
     (shop.folder / "pliers-db.toml").write_text('name = "shop"\n[backup]\nkeep_last = 2\nkeep_days = 0\n')
     good, broken = shop.back_up(), shop.back_up()
-    dump = shop.path_of(broken) / "dump.pgc"
+    dump = shop.path_of(broken) / "dump.pgc.zst"
     dump.write_bytes(dump.read_bytes()[:100])
     result = shop.cli("backup", "nightly")
     assert result.code == 0

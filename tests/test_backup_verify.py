@@ -96,13 +96,13 @@ def test_a_lost_definition_is_found(shop: Shop) -> None:
 
 def test_a_damaged_file_is_a_finding(shop: Shop) -> None:
     backup_id = shop.back_up()
-    dump = shop.path_of(backup_id) / "dump.pgc"
+    dump = shop.path_of(backup_id) / "dump.pgc.zst"
     data = bytearray(dump.read_bytes())
     data[-5] ^= 1
     dump.write_bytes(data)
     result = shop.cli("backup", "verify", backup_id, "--json")
     assert result.code == 1
-    assert "dump.pgc has changed" in result.json["backups"][0]["problem"]
+    assert "dump.pgc.zst has changed" in result.json["backups"][0]["problem"]
     assert state_of(shop)["state"] == "broken"
 
 

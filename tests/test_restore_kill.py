@@ -108,27 +108,15 @@ def test_a_killed_pg_restore_is_a_failed_restore(backed_up: Shop) -> None:
     change(shop)
     now = shop.fingerprint()
     running = shop.cli.start("restore", "latest", "--json")
-    wait_until(lambda: pg_restores_of(shop))
+    wait_until(lambda: shop.running("pg_restore"))
     time.sleep(0.3)
-    for process in pg_restores_of(shop):
+    for process in shop.running("pg_restore"):
         os.kill(process, signal.SIGKILL)
     out, err = running.communicate(timeout=30)
     assert running.returncode == 6, err
     assert '"restore.failed"' in out
     assert shop.fingerprint() == now
     assert working(shop) == []
-
-
-def pg_restores_of(shop: Shop) -> list[int]:
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            line = (process / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if b"pg_restore" in line and str(shop.backups).encode() in line:
-            found.append(int(process.name))
-    return found
 
 
 @pytest.mark.slow

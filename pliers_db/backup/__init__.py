@@ -4,26 +4,34 @@ from pliers_db.backup.contents import differences, reading
 from pliers_db.backup.create import Options, create_backup
 from pliers_db.backup.manifest import Contents, Manifest, Proof
 from pliers_db.backup.nightly import Nightly, nightly_backup
-from pliers_db.backup.recipe import CATALOG_FILE, DUMP_FILE, find_clients
+from pliers_db.backup.pack import Unpacked, unpack
+from pliers_db.backup.properties import PROPERTIES_FILE, Properties, read_properties
+from pliers_db.backup.recipe import CATALOG_FILE, Compression, find_clients, parse_compression
 from pliers_db.backup.repository import LATEST, Backup, Repository
 from pliers_db.backup.retention import Retention, retention_of
 
 __all__ = [
     "CATALOG_FILE",
-    "DUMP_FILE",
     "LATEST",
+    "PROPERTIES_FILE",
     "Backup",
+    "Compression",
     "Contents",
     "Manifest",
     "Nightly",
     "Options",
     "Proof",
+    "Properties",
     "Repository",
     "Retention",
+    "Unpacked",
     "create_backup",
     "differences",
     "find_clients",
     "nightly_backup",
+    "parse_compression",
+    "read_properties",
     "reading",
     "retention_of",
+    "unpack",
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,23 +14,18 @@ import psycopg
 
 from pliers_db import __version__
 from pliers_db.backup.contents import DumpedTable, read_dumped, reading, unlimited
-from pliers_db.backup.files import sha256_of
-from pliers_db.backup.manifest import Client, Manifest, Source, StoredFile
-from pliers_db.backup.recipe import CATALOG_FILE, CUSTOM, DUMP_FILE, Recipe, choose_recipe, client_version
+from pliers_db.backup.dump import Dump, stored
+from pliers_db.backup.manifest import Client, Manifest, Source
+from pliers_db.backup.properties import PROPERTIES_FILE, read_properties
+from pliers_db.backup.recipe import CATALOG_FILE, Compression, choose_recipe, client_version
 from pliers_db.backup.repository import Backup, Repository
 from pliers_db.backup.source import end_orphans, read_source
 from pliers_db.catalog import snapshot
 from pliers_db.db import Connection, Database, ErrorClass, LockName, advisory_lock, classify
 from pliers_db.errors import BackupDiskFull, BackupFailed, BackupRefused, BackupServerGone
-from pliers_db.postgres import Finished, read_program, start_program
 from pliers_db.progress import SILENT, Reporter
 from pliers_db.units import format_count, format_size
 
-_GONE = re.compile(
-    r"server closed the connection|terminating connection|connection to server|no connection to the server"
-    r"|connection has been closed|could not receive data|shutting down"
-)
-_TOC_DATA = re.compile(r"^\d+; \d+ (\d+) TABLE DATA ", re.MULTILINE)
 _MARGIN = 1.1  # a dump that grew by more than a tenth since the last one must try its luck
 
 
@@ -45,6 +39,10 @@ class Options:
     """Seconds to wait for a migration to end, and for a table that somebody holds exclusively."""
     hashes: bool = True
     """Hash all rows, too, so that a restore can be compared row for row; otherwise they are only counted."""
+    compression: Compression | None = None
+    """None: the fastest that makes small files."""
+    jobs: int = 2
+    """How many tables to dump at a time, where the format allows it."""
 
 
 DEFAULTS = Options()
@@ -99,34 +97,21 @@ def _back_up(
     source = read_source(conn)
     tables = read_dumped(conn)
     _refuse_unreadable(tables, database)
-    catalog = snapshot(conn)
-    recipe = choose_recipe(source.server_version_num // 10000)
+    catalog, properties = snapshot(conn), read_properties(conn, source.database)
+    recipe = choose_recipe(source.server_major, options.compression, options.jobs)
     expected = _expected_size(repository, source)
     with repository.incoming(source.database) as incoming:
-        dump = incoming.path / DUMP_FILE
+        dump = Dump(recipe, database.target, incoming.path, row[0], options.wait, _application(incoming.id))
         with (
-            start_program(
-                recipe.binaries,
-                "pg_dump",
-                [*recipe.arguments(row[0], options.wait), f"--file={dump}"],
-                target=database.target,
-                application_name=_application(incoming.id),
-            ) as program,
             reading(database, conn, snapshot=row[0], hashes=options.hashes, lock_timeout=options.wait) as contents,
             reporter.task(f"Dumping {source.database}", total=expected, unit="bytes") as task,
         ):
-            growth = _Growth(dump)
-
-            def tick() -> None:
-                task.advance(growth.since())
-                contents.check()
-
-            finished = program.wait(tick)
-            _check(finished, dump)
+            dumped = dump.run(tables, contents.check, task, reporter)
             task.note("comparing" if options.hashes else "counting")
             held = contents.result()
-        _check_complete(recipe, dump, tables)
-        (incoming.path / CATALOG_FILE).write_text(json.dumps(catalog.as_dict(), indent=1), encoding="utf-8")
+        further = [incoming.path / CATALOG_FILE, incoming.path / PROPERTIES_FILE]
+        further[0].write_text(json.dumps(catalog.as_dict(), indent=1), encoding="utf-8")
+        further[1].write_text(json.dumps(properties.as_dict(), indent=1), encoding="utf-8")
         manifest = Manifest(
             id=incoming.id,
             started_at=started_at,
@@ -136,25 +121,21 @@ def _back_up(
                 program="pg_dump",
                 version=client_version(recipe.binaries),
                 major=recipe.binaries.major,
-                format=CUSTOM,
-                compression=recipe.compression,
+                format=recipe.format,
+                compression=str(recipe.compression),
+                packed=recipe.packed,
+                raw_size=dumped.raw_size,
                 tool=f"pliers-db {__version__}",
             ),
+            dump=recipe.name,
             contents=held,
-            files=_stored(incoming.path, [DUMP_FILE, CATALOG_FILE], reporter),
+            files=(*dumped.files, *stored(incoming.path, further, reporter)),
             label=options.label,
-            warnings=tuple(finished.stderr.splitlines()),
+            warnings=dumped.warnings,
         )
         for warning in manifest.warnings:
             reporter.info(warning)
         return repository.publish(incoming, manifest)
-
-
-def _stored(folder: Path, names: Sequence[str], reporter: Reporter) -> tuple[StoredFile, ...]:
-    """The files with their checksums, as the manifest lists them."""
-    sizes = {name: (folder / name).stat().st_size for name in names}
-    with reporter.task("Hashing", total=sum(sizes.values()), unit="bytes") as task:
-        return tuple(StoredFile(name, size, sha256_of(folder / name, task.advance)) for name, size in sizes.items())
 
 
 def _refuse_unreadable(tables: Sequence[DumpedTable], database: Database) -> None:
@@ -185,51 +166,6 @@ def _expected_size(repository: Repository, source: Source) -> float | None:
         why = f"About {format_size(expected)} are needed (the last one has {format_size(last.size_bytes)})"
         raise _disk_full(repository.root, why)
     return expected
-
-
-def _check(finished: Finished, dump: Path) -> None:
-    if finished.returncode == 0:
-        return
-    why = finished.stderr.strip() or f"It ended with {finished.returncode} and said nothing."
-    if "No space left on device" in why or "Disk quota exceeded" in why:
-        raise _disk_full(dump.parents[2], f"pg_dump had written {format_size(dump.stat().st_size)}")
-    if _GONE.search(why):
-        raise BackupServerGone(
-            why=why, fix="Check the server, then run it again; the unfinished backup has been removed."
-        )
-    if "lock timeout" in why:
-        raise BackupFailed(
-            "A table stayed locked; no partial backup is left", why=why, fix="Find who holds it, or raise --wait."
-        )
-    if finished.returncode < 0:
-        raise BackupFailed("pg_dump was killed; no partial backup is left", why=why, fix="Run it again.")
-    raise BackupFailed("pg_dump failed; no partial backup is left", why=why)
-
-
-def _check_complete(recipe: Recipe, dump: Path, tables: Sequence[DumpedTable]) -> None:
-    """An archive that pg_restore can read and that has the data of exactly the tables we counted."""
-    listing = read_program(recipe.binaries, "pg_restore", ["--list", dump])
-    dumped = {int(oid) for oid in _TOC_DATA.findall(listing)}
-    wanted = {table.oid: table for table in tables}
-    missing = [wanted[oid].path for oid in wanted.keys() - dumped]
-    if missing or dumped - wanted.keys():
-        raise BackupFailed(
-            "The dump does not hold what the snapshot holds; no partial backup is left",
-            why=f"Without data: {', '.join(sorted(missing)) or 'none'}; unknown: {len(dumped - wanted.keys())}.",
-            fix="Run it again; if it fails again, please report it.",
-        )
-
-
-class _Growth:
-    """How much a file has grown since the last look."""
-
-    def __init__(self, file: Path) -> None:
-        self._file, self._seen = file, 0
-
-    def since(self) -> int:
-        size = self._file.stat().st_size if self._file.exists() else 0
-        grown, self._seen = size - self._seen, size
-        return grown
 
 
 def _application(backup_id: str) -> str:

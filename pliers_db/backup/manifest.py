@@ -133,7 +133,13 @@ class Client:
     version: str
     major: int
     format: str
+    """``custom`` or ``directory``."""
     compression: str
+    """``zstd:1``, ``gzip:6``, ``none``…"""
+    packed: bool
+    """Compressed by us: pg_restore cannot read the file as it is."""
+    raw_size: int | None
+    """Bytes of the archive before packing."""
     tool: str
 
 
@@ -146,6 +152,8 @@ class Manifest:
     finished_at: datetime
     source: Source
     client: Client
+    dump: str
+    """The name of the dump's file or folder."""
     contents: Contents
     files: tuple[StoredFile, ...]
     proof: Proof | None = None
@@ -163,7 +171,7 @@ class Manifest:
         body: dict[str, Any] = json.loads(json.dumps(asdict(self), default=_plain))
         return {**body, "self_sha256": _checksum(body)}
 
-    def dump(self) -> str:
+    def to_json(self) -> str:
         """The text of ``manifest.json``."""
         return json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n"
 

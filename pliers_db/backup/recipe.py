@@ -1,19 +1,37 @@
-"""How pg_dump is run: which one, in which format, with which compression."""
+"""How pg_dump is run: which one, in which format, with which compression.
+
+The fastest safe way depends on what is installed (research, backup §2.1; benchmarks/backup.py measures it):
+
+- pg_dump can compress with zstd (most builds from 16 on): the directory format, several tables at a time.
+- It cannot: the custom format, uncompressed, through our own zstd. gzip takes several times as long.
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 
-from pliers_db.errors import BinariesMissing
+from pliers_db.backup.pack import SUFFIX
+from pliers_db.errors import BadSetting, BinariesMissing
 from pliers_db.postgres import Binaries, find_binaries, read_program, run_program
 
-DUMP_FILE = "dump.pgc"
 CATALOG_FILE = "catalog.json"
-CUSTOM = "custom"
-# Levels: research, backup §2.1. gzip's default (6) takes 3.7 times as long as 1 and saves 13 %.
-ZSTD, GZIP = "zstd:1", "gzip:1"
+CUSTOM, DIRECTORY = "custom", "directory"
+_COMPRESSION = re.compile(r"(zstd|gzip|lz4)(?::(\d{1,2}))?|none")
+_LIMITS = {"zstd": 19, "gzip": 9, "lz4": 12}
+
+
+@dataclass(frozen=True, slots=True)
+class Compression:
+    """``zstd:1``, ``gzip:6``, ``lz4``, ``none``."""
+
+    method: str = "zstd"
+    level: int | None = 1
+
+    def __str__(self) -> str:
+        return self.method if self.level is None else f"{self.method}:{self.level}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,34 +39,86 @@ class Recipe:
     """The way a dump is made on this machine for one server."""
 
     binaries: Binaries
-    compression: str
+    format: str
+    """`CUSTOM` or `DIRECTORY`."""
+    compression: Compression = field(default_factory=Compression)
+    packed: bool = False
+    """Compressed by us on its way to the disk, not by pg_dump."""
+    jobs: int = 1
 
-    def arguments(self, snapshot: str, wait: float) -> list[str]:
-        """pg_dump's arguments but for the file.
+    @property
+    def name(self) -> str:
+        """The name of the dump's file or folder."""
+        return "dump" if self.format == DIRECTORY else f"dump.pgc{SUFFIX}" if self.packed else "dump.pgc"
+
+    def arguments(self, snapshot: str, wait: float, folder: Path) -> list[str]:
+        """pg_dump's arguments.
 
         :param snapshot: what ``pg_export_snapshot()`` gave.
         :param wait: how many seconds pg_dump waits for a table that somebody holds exclusively.
+        :param folder: where the dump is written to; a packed one comes on stdout.
         """
-        old = self.binaries.major < 16  # takes a number, of gzip
-        level = self.compression.removeprefix("gzip:") if old else self.compression
-        return [
-            "--format=custom",
-            f"--compress={level}",
+        arguments = [
+            f"--format={self.format}",
+            f"--compress={self._level()}",
             f"--snapshot={snapshot}",
             f"--lock-wait-timeout={max(1, wait * 1000):.0f}",
             "--no-password",
         ]
+        if self.format == DIRECTORY:
+            arguments.append(f"--jobs={self.jobs}")
+        if not self.packed:
+            arguments.append(f"--file={folder / self.name}")
+        return arguments
+
+    def _level(self) -> str:
+        if self.packed or self.compression.method == "none":
+            return "0"
+        if self.binaries.major < 16:
+            return str(self.compression.level)  # a number, of gzip
+        return str(self.compression)
 
 
-def choose_recipe(server_major: int) -> Recipe:
+def parse_compression(text: str, where: str) -> Compression:
+    """Read ``zstd:3`` and the like.
+
+    :param where: the option or setting, for the error.
+    :raises BadSetting: it is none that exists.
+    """
+    found = _COMPRESSION.fullmatch(text)
+    level = int(found[2]) if found and found[2] else None
+    if found is None or (level is not None and not 0 < level <= _LIMITS[found[1]]):
+        raise BadSetting(
+            f"The compression is {text!r} ({where})",
+            why="It is zstd:1 to zstd:19, gzip:1 to gzip:9, lz4, or none.",
+            fix="Take zstd:1, the fastest that makes small files.",
+        )
+    if found[1] is None:
+        return Compression("none", None)
+    return Compression(found[1], {"zstd": 1, "gzip": 6}.get(found[1]) if level is None else level)
+
+
+def choose_recipe(server_major: int, compression: Compression | None = None, jobs: int = 2) -> Recipe:
     """The recipe for a server: the pg_dump of its own major version if there is one, else a newer one.
 
     An older pg_dump refuses a newer server; a newer one writes an archive that the server's own pg_restore cannot read.
 
+    :param compression: default: zstd:1.
+    :param jobs: how many tables at a time.
     :raises BinariesMissing: only older ones are here.
+    :raises BadSetting: the pg_dump here cannot compress that way, nor can we.
     """
     binaries = find_clients(server_major)
-    return Recipe(binaries, ZSTD if _has_zstd(binaries) else GZIP)
+    wanted = compression or Compression()
+    if wanted.method in ("none", "gzip") or _can(binaries, wanted.method):
+        return Recipe(binaries, DIRECTORY, wanted, jobs=jobs)
+    if wanted.method != "zstd":
+        raise BadSetting(
+            f"pg_dump {client_version(binaries)} cannot compress with {wanted.method}",
+            why=f"{binaries.bin} was built without it.",
+            fix="Take zstd:1: what pg_dump lacks, pliers-db does itself.",
+        )
+    return Recipe(binaries, CUSTOM, wanted, packed=True)
 
 
 def find_clients(at_least: int, best: int = 0) -> Binaries:
@@ -77,10 +147,10 @@ def client_version(binaries: Binaries) -> str:
 
 
 @cache
-def _has_zstd(binaries: Binaries) -> bool:
+def _can(binaries: Binaries, method: str) -> bool:
     """Ask pg_dump itself; it looks at its options before it looks for a server."""
     if binaries.major < 16:
         return False
-    arguments = ["--compress=zstd:1", "--host=/nonexistent", "--no-password", "--file=/dev/null", "x"]
+    arguments = [f"--compress={method}", "--host=/nonexistent", "--no-password", "--file=/dev/null", "x"]
     answer = run_program(binaries, "pg_dump", arguments).stderr
     return "does not support compression" not in answer and "invalid" not in answer

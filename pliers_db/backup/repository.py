@@ -250,7 +250,7 @@ class Repository:
         for file in manifest.files:
             (incoming.path / file.path).chmod(0o600)
             sync_file(incoming.path / file.path)
-        write_atomic(incoming.path / manifests.FILE, manifest.dump())
+        write_atomic(incoming.path / manifests.FILE, manifest.to_json())
         home = self._logical / _slug(incoming.database) / incoming.id
         make_folder(home.parent)
         incoming.path.rename(home)
@@ -262,7 +262,7 @@ class Repository:
         """Write into the manifest what came of restoring the backup."""
         assert backup.manifest is not None
         manifest = replace(backup.manifest, proof=proof)
-        write_atomic(backup.path / manifests.FILE, manifest.dump())
+        write_atomic(backup.path / manifests.FILE, manifest.to_json())
         return Backup.of(backup.path)
 
     def remove(self, backup: Backup) -> bool:

@@ -25,7 +25,8 @@ from pliers_db.errors import PliersError
 from pliers_db.units import format_count, format_duration, format_size
 
 if TYPE_CHECKING:
-    from pliers_db.backup import Backup
+    from pliers_db.backup import Backup, Options
+    from pliers_db.config import Settings
 
 app = typer.Typer(help=COMMANDS["backup"], no_args_is_help=True)
 
@@ -38,6 +39,10 @@ DigestsOption = Annotated[
     bool,
     typer.Option("--digests/--no-digests", help="Hash all rows, so that a restore can be compared row for row."),
 ]
+CompressOption = Annotated[
+    str | None,
+    typer.Option("--compress", help="zstd:1 (default) to zstd:19, gzip:1 to gzip:9, lz4 or none.", show_default=False),
+]
 
 
 @app.command()
@@ -45,6 +50,8 @@ def nightly(
     label: LabelOption = "",
     wait: WaitOption = 60.0,
     digests: DigestsOption = True,
+    compress: CompressOption = None,
+    jobs: JobsOption = JOBS,
     verify: Annotated[bool, typer.Option("--verify", help="Prove the backup at once, as backup verify does.")] = False,
     env: EnvOption = None,
     database_url: UrlOption = None,
@@ -56,7 +63,7 @@ def nightly(
 
     Without a terminal it is silent on success and writes one line on failure.
     """
-    from pliers_db.backup import Options, Repository, nightly_backup, retention_of
+    from pliers_db.backup import Repository, nightly_backup, retention_of
     from pliers_db.restore import verify as prove
 
     cron = not sys.stderr.isatty()
@@ -67,7 +74,7 @@ def nightly(
         project = settings.project
         rules = retention_of(project.section("backup"), str(project.config_file or "the defaults"))
         with open_database(settings, "backup nightly") as database:
-            options = Options(label=label, wait=wait, hashes=digests)
+            options = _options(settings, label, wait, digests, compress, jobs)
             repository = Repository(project.backups)
             done = nightly_backup(
                 database,
@@ -102,6 +109,8 @@ def create(
     label: LabelOption = "",
     wait: WaitOption = 60.0,
     digests: DigestsOption = True,
+    compress: CompressOption = None,
+    jobs: JobsOption = JOBS,
     env: EnvOption = None,
     database_url: UrlOption = None,
     json: JsonOption = False,
@@ -109,13 +118,13 @@ def create(
     debug: DebugOption = False,
 ) -> None:
     """Make a backup; nothing is removed."""
-    from pliers_db.backup import Options, Repository, create_backup
+    from pliers_db.backup import Repository, create_backup
 
     settings = resolve(env, database_url)
     console = Console(quiet=quiet)
     announce(console, settings)
     with open_database(settings, "backup create") as database:
-        options = Options(label=label, wait=wait, hashes=digests)
+        options = _options(settings, label, wait, digests, compress, jobs)
         made = create_backup(database, Repository(settings.project.backups), options, console)
     if json:
         emit_json(_row(made))
@@ -223,6 +232,16 @@ def list_backups(
                 emit(f"{backup.id} is broken: {backup.problem}")
     if not all(backup.good for backup in found):
         raise typer.Exit(1)
+
+
+def _options(settings: Settings, label: str, wait: float, digests: bool, compress: str | None, jobs: int) -> Options:
+    from pliers_db.backup import Options, parse_compression
+
+    where = "--compress"
+    if compress is None and (set_one := settings.project.section("backup").get("compress")) is not None:
+        compress, where = str(set_one), f"backup.compress in {settings.project.config_file}"
+    compression = None if compress is None else parse_compression(compress, where)
+    return Options(label=label, wait=wait, hashes=digests, compression=compression, jobs=jobs)
 
 
 def _fold(error: PliersError) -> None:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import threading
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from pliers_db.backup import Manifest
+from pliers_db.backup import Manifest, Properties
 from pliers_db.config import Target
 from pliers_db.db import Connection, Database, load_queries
 from pliers_db.db.pgbouncer import pooler_in_the_way
@@ -91,44 +89,25 @@ def read_sessions(conn: Connection, database: str) -> list[Session]:
         time.sleep(0.05)
 
 
-@dataclass(frozen=True, slots=True)
-class Properties:
-    """What belongs to a database but not into its dump."""
-
-    owner: str
-    connection_limit: int
-    has_grants: bool
-    grants: Sequence[Mapping[str, Any]]
-    settings: Sequence[Mapping[str, Any]]
-
-
-def read_properties(conn: Connection, database: str) -> Properties:
-    """Owner, limits, grants and settings of a database."""
-    with conn.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(_QUERIES["properties"], {"database": database}).fetchone()
-    assert row is not None
-    return Properties(**row)
-
-
 def apply_properties(conn: Connection, database: str, wanted: Properties) -> None:
     """Give a database the properties of another."""
     name = sql.Identifier(database)
     conn.execute(sql.SQL("alter database {} connection limit {}").format(name, sql.Literal(wanted.connection_limit)))
     for each in wanted.settings:
-        setting, _, value = str(each["setting"]).partition("=")
+        setting, _, value = each.setting.partition("=")
         whose: sql.Composable = sql.SQL("database {}").format(name)
-        if each["role"] is not None:
-            whose = sql.SQL("role {} in database {}").format(sql.Identifier(each["role"]), name)
+        if each.role is not None:
+            whose = sql.SQL("role {} in database {}").format(sql.Identifier(each.role), name)
         # A value that is a list (search_path) is stored as it was written: quoted as one it would mean one name.
         query = sql.SQL("alter {} set {} to {}")
         conn.execute(query.format(whose, _setting_name(setting), _setting_value(setting, value)))
     if wanted.has_grants:
         conn.execute(sql.SQL("revoke all on database {} from public").format(name))
         for grant in wanted.grants:
-            whom: sql.Composable = sql.SQL("public") if grant["role"] is None else sql.Identifier(grant["role"])
-            option = sql.SQL(" with grant option" if grant["grantable"] else "")
+            whom: sql.Composable = sql.SQL("public") if grant.role is None else sql.Identifier(grant.role)
+            option = sql.SQL(" with grant option" if grant.grantable else "")
             grant_it = sql.SQL("grant {} on database {} to {}{}")
-            conn.execute(grant_it.format(sql.SQL(grant["privilege"]), name, whom, option))
+            conn.execute(grant_it.format(sql.SQL(grant.privilege), name, whom, option))
     conn.execute(sql.SQL("alter database {} owner to {}").format(name, sql.Identifier(wanted.owner)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pliers_db.backup import DUMP_FILE, LATEST, Backup, Manifest, Repository, find_clients
+from pliers_db.backup import LATEST, Backup, Manifest, Repository, find_clients
 from pliers_db.errors import BackupCorrupt, BackupNotFound, ProgramFailed
 from pliers_db.postgres import Binaries, read_program
 from pliers_db.progress import Reporter
@@ -20,17 +20,29 @@ class Material:
     """An archive of pg_dump, with the manifest if it is one of ours."""
 
     dump: Path
+    """The archive: a file, or the folder of a directory format."""
     backup: Backup | None = None
 
     @classmethod
     def of(cls, backup: Backup) -> Material:
-        """A backup of the repository."""
-        return cls(backup.path / DUMP_FILE, backup)
+        """A backup of the repository whose manifest can be read."""
+        assert backup.manifest is not None
+        return cls(backup.path / backup.manifest.dump, backup)
 
     @property
     def name(self) -> str:
         """The backup's id, or the file's name."""
         return self.backup.id if self.backup else self.dump.name
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """What the backup holds; None for a file from elsewhere."""
+        return self.backup.manifest if self.backup else None
+
+    @property
+    def packed(self) -> bool:
+        """Whether pg_restore cannot read it as it is."""
+        return self.manifest is not None and self.manifest.client.packed
 
     @property
     def client_major(self) -> int:
@@ -40,11 +52,6 @@ class Material:
         with self.dump.open("rb") as stream:
             header = stream.read(len(_MAGIC) + 2)
         return _READERS.get(header[len(_MAGIC) + 1], max(_READERS.values()))
-
-    @property
-    def manifest(self) -> Manifest | None:
-        """What the backup holds; None for a file from elsewhere."""
-        return self.backup.manifest if self.backup else None
 
 
 def find_material(repository: Repository, name: str, database: str) -> Material:
@@ -65,11 +72,10 @@ def find_material(repository: Repository, name: str, database: str) -> Material:
 def _from_path(path: Path) -> Material:
     path = path.resolve()
     folder = path if path.is_dir() else path.parent
-    if (folder / "manifest.json").is_file() and (path == folder or path.name in (DUMP_FILE, "manifest.json")):
-        repository = Repository(folder.parents[2])
+    if (folder / "manifest.json").is_file() and (path == folder or path.name.startswith(("dump", "manifest"))):
         backup = Backup.of(folder)
         if backup.damage:
-            raise repository.corrupt(backup, backup.damage)
+            raise Repository(folder.parents[2]).corrupt(backup, backup.damage)
         return Material.of(backup)
     if not path.exists():
         raise BackupNotFound(

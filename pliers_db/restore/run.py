@@ -9,13 +9,14 @@ Killed at any point, the database is the old one or the new one, whole; the next
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 
-from pliers_db.backup import Contents, Repository
+from pliers_db.backup import PROPERTIES_FILE, Contents, Properties, Repository, read_properties
 from pliers_db.config import Environment, PoolSettings, Target, check_allowed
 from pliers_db.db import Connection, Database, has_tables, read_stamp, write_stamp
 from pliers_db.errors import RestoreFailed, RestoreMismatch
@@ -28,7 +29,6 @@ from pliers_db.restore.cluster import (
     maintenance,
     read_databases,
     read_place,
-    read_properties,
     rename_all,
     restore_lock,
 )
@@ -94,9 +94,9 @@ def restore(
             drop_database(conn, name)
         create_database(conn, plan.working_name, mark(NEW, target.dbname, material.name), material.manifest)
         try:
-            load(target.with_database(plan.working_name), material, plan, place, reporter)
+            load(target.with_database(plan.working_name), material, repository.root, plan, place, reporter)
             contents = _finish(target.with_database(plan.working_name), material, wishes, stamped, reporter)
-            kept_as = _swap(database, conn, material, plan)
+            kept_as = _swap(database, conn, material, plan, place)
         except BaseException as error:
             _clean_up(conn, plan, error)
             if isinstance(error, psycopg.Error):
@@ -161,20 +161,38 @@ def _finish(target: Target, material: Material, wishes: Wishes, stamp: Environme
         return contents
 
 
-def _swap(database: Database, conn: Connection, material: Material, plan: RestorePlan) -> str | None:
+def _swap(database: Database, conn: Connection, material: Material, plan: RestorePlan, place: Place) -> str | None:
     """:returns: the name under which the replaced database is kept."""
     databases = {d.name: d for d in read_databases(conn)}
     comment = without_mark(databases[plan.working_name].comment)
     replaced = databases.get(plan.database)
     renames = [(plan.working_name, plan.database, comment)]
     kept_as = None
-    if replaced is not None:
+    if replaced is None:
+        if properties := _recorded(material, place):
+            apply_properties(conn, plan.working_name, properties)
+    else:
         apply_properties(conn, plan.working_name, read_properties(conn, plan.database))
         kept_as = old_name(plan.database, databases)
         old_comment = f"{without_mark(replaced.comment)} {mark(OLD, plan.database, material.name)}".strip()
         renames.insert(0, (plan.database, kept_as, old_comment))
     rename_all(database, conn, renames, terminate=plan.terminate)
     return kept_as
+
+
+def _recorded(material: Material, place: Place) -> Properties | None:
+    """What the backed-up database was like, as far as the roles here allow it."""
+    file = material.backup.path / PROPERTIES_FILE if material.backup else None
+    if file is None:
+        return None
+    found = Properties.from_dict(json.loads(file.read_text(encoding="utf-8")))
+    usable = {None} | {role for role, ours in place.roles.items() if ours or place.superuser}
+    return replace(
+        found,
+        owner=found.owner if found.owner in usable else place.role,
+        grants=tuple(grant for grant in found.grants if grant.role in usable),
+        settings=tuple(setting for setting in found.settings if setting.role in usable),
+    )
 
 
 def _clean_up(conn: Connection, plan: RestorePlan, error: BaseException) -> None:

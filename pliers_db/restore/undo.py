@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pliers_db.backup import read_properties
 from pliers_db.config import Environment, PoolSettings, Target, check_allowed
 from pliers_db.db import Database, has_tables, read_stamp
 from pliers_db.errors import NothingToUndo
@@ -13,7 +14,6 @@ from pliers_db.restore.cluster import (
     drop_database,
     maintenance,
     read_databases,
-    read_properties,
     read_sessions,
     rename_all,
     restore_lock,

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 from psycopg import sql
 
@@ -61,7 +62,9 @@ def verify(
             findings, version = (str(error.details["problem"]),), ""
             return repository.record(backup, _proof(begun, version, findings))
         with _server(manifest, into) as target:
-            version, seconds, found = _try(backup, manifest, target, jobs, reporter, foreign=into is not None)
+            version, seconds, found = _try(
+                backup, manifest, target, jobs, repository.root, reporter, foreign=into is not None
+            )
         return repository.record(backup, _proof(time.monotonic() - seconds, version, tuple(found)))
 
 
@@ -71,7 +74,7 @@ def _proof(begun: float, version: str, findings: tuple[str, ...]) -> Proof:
 
 
 def _try(
-    backup: Backup, manifest: Manifest, target: Target, jobs: int, reporter: Reporter, *, foreign: bool
+    backup: Backup, manifest: Manifest, target: Target, jobs: int, root: Path, reporter: Reporter, *, foreign: bool
 ) -> tuple[str, float, list[str]]:
     """Restore and compare. :returns: the server's version, the seconds the restore took, and what differs."""
     material = Material.of(backup)
@@ -94,7 +97,7 @@ def _try(
             _create(conn, plan.working_name, manifest, reporter)
             begun = time.monotonic()
             try:
-                load(own, material, plan, place, reporter)
+                load(own, material, root, plan, place, reporter)
             except RestoreFailed as error:
                 return conn.info.parameter_status("server_version") or "", time.monotonic() - begun, [error.why]
             seconds = time.monotonic() - begun
