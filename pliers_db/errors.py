@@ -498,6 +498,12 @@ class BackupServerGone(ServerError):
     code = "backup.server-gone"
 
 
+class BadDatabaseName(InputError):
+    """A database cannot have that name."""
+
+    code = "restore.bad-name"
+
+
 class RestoreRefused(RefusedError):
     """This backup cannot be restored here as things stand; nothing was touched."""
 

@@ -169,7 +169,7 @@ def big(shop: Shop) -> Shop:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """Mounts a tmpfs of so many kilobytes. Needs root; where it cannot be done the test fails: nothing was proved."""
+    """Mounts a tmpfs of so many kilobytes. Only root may; for others the test is skipped and says so, except in CI."""
     mounted: list[Path] = []
 
     def mount(kilobytes: int) -> Path:
@@ -180,7 +180,8 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
             command = ["sudo", "-n", *command]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            pytest.fail(f"cannot mount a small disk, so what happens when it is full was NOT tested: {done.stderr}")
+            told = f"cannot mount a small disk, so what happens when it is full was NOT tested: {done.stderr.strip()}"
+            pytest.fail(told) if os.geteuid() == 0 or os.environ.get("CI") else pytest.skip(told)
         mounted.append(place)
         return place
 

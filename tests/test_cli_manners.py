@@ -171,6 +171,17 @@ def test_a_reader_that_leaves_ends_the_command_quietly(pliers: Cli) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("words", ["config show", "config show --json", "health --json"])
+def test_a_result_that_cannot_be_written_is_no_success_and_no_traceback(words: str, pliers: Cli) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            pliers.command(*words.split()), cwd=pliers.folder, env=pliers.environ(), stdout=full, stderr=subprocess.PIPE
+        )
+    assert done.returncode == 7
+    assert b"cannot be written to stdout" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_command_with_130(number: int, cli: Cli, project: Path) -> None:
     (project / "migrations" / "20260101000000_slow.sql").write_text("create table t (a int); select pg_sleep(60);\n")

@@ -128,7 +128,7 @@ def create(
         made = create_backup(database, Repository(settings.project.backups), options, console)
     if json:
         emit_json(_row(made))
-    else:
+    elif not quiet:
         emit(_told(made))
 
 

@@ -24,10 +24,14 @@ def emit(text: str = "") -> None:
     """Write a line of the result."""
     try:
         print(text, flush=True)  # noqa: T201
-    except BrokenPipeError:
-        # The reader has left (`| head`): what is still to come goes nowhere, and the end is quiet.
+    except OSError as error:
+        # What is still to come goes nowhere. A reader that has left (`| head`) is no error, a full disk is.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(141) from None
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(141) from None
+        said = f"error: The result cannot be written to stdout\n  why: {error.strerror}. What the command did is done."
+        print(said, file=sys.stderr)  # noqa: T201
+        raise SystemExit(7) from None
 
 
 def emit_json(document: Any) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -13,6 +14,9 @@ from pliers_db.cli.context import DebugOption, EnvOption, JsonOption, QuietOptio
 from pliers_db.cli.group import COMMANDS
 from pliers_db.cli.jobs import JOBS, JobsOption
 from pliers_db.units import format_count, format_duration, format_size
+
+if TYPE_CHECKING:
+    from pliers_db.config import Settings
 
 _DEFAULT = "from"
 
@@ -31,7 +35,18 @@ app = typer.Typer(cls=RestoreGroup, help=COMMANDS["restore"], no_args_is_help=Tr
 ToOption = Annotated[
     str | None, typer.Option("--to", help="Restore as this database instead of the configured one.", show_default=False)
 ]
+RestoredToOption = Annotated[
+    str | None, typer.Option("--to", help="What was restored --to this database.", show_default=False)
+]
 TerminateOption = Annotated[bool, typer.Option("--terminate", help="End the sessions of others at the database.")]
+
+
+def _renamed(settings: Settings, to: str | None) -> Settings:
+    """The same server, another database."""
+    if to is None:
+        return settings
+    assert settings.target is not None
+    return settings.with_target(settings.target.with_database(to))
 
 
 @app.command(_DEFAULT)
@@ -62,8 +77,7 @@ def restore_from(
     assert settings.target is not None
     repository = Repository(settings.project.backups)
     material = find_material(repository, backup, settings.target.dbname)
-    if to is not None:
-        settings = settings.with_target(settings.target.with_database(to))
+    settings = _renamed(settings, to)
     target = settings.target
     assert target is not None
     console = Console(quiet=quiet)
@@ -96,6 +110,8 @@ def restore_from(
             }
         )
         return
+    if quiet:
+        return
     compared = "equal to the manifest" if done.compared else "not compared: there is no manifest"
     emit(
         f"Restored {done.database} from {done.origin}: {format_count(len(done.contents.tables), 'table')}, "
@@ -103,13 +119,15 @@ def restore_from(
     )
     if done.kept_as:
         emit(f"The database before it is kept as {done.kept_as}")
-        emit("  back to it: pliers-db restore undo")
+        same = "" if to is None else f" --to {quote(to)}"
+        emit(f"  back to it: pliers-db restore undo{same}")
         kept = format_size(sum(m.size or 0 for m in done.put_aside))
-        emit(f"  drop what restores have kept ({len(done.put_aside)}, {kept}): pliers-db restore clean")
+        emit(f"  drop what restores have kept ({len(done.put_aside)}, {kept}): pliers-db restore clean{same}")
 
 
 @app.command()
 def undo(
+    to: RestoredToOption = None,
     terminate: TerminateOption = False,
     confirm_db: ConfirmOption = None,
     env: EnvOption = None,
@@ -121,7 +139,7 @@ def undo(
     """Swap back the database that the last restore has put aside; a second undo swaps again."""
     from pliers_db.restore import undo
 
-    settings = resolve(env, database_url)
+    settings = _renamed(resolve(env, database_url), to)
     target = settings.target
     assert target is not None
     announce(Console(quiet=quiet), settings)
@@ -133,7 +151,7 @@ def undo(
     )
     if json:
         emit_json({"database": done.database, "brought_back": done.brought_back.name, "kept_as": done.kept_as})
-    else:
+    elif not quiet:
         emit(f"{done.brought_back.name} is {done.database} again")
         if done.kept_as:
             emit(f"What stood there until now is kept as {done.kept_as}")
@@ -141,6 +159,7 @@ def undo(
 
 @app.command()
 def clean(
+    to: RestoredToOption = None,
     confirm_db: ConfirmOption = None,
     env: EnvOption = None,
     database_url: UrlOption = None,
@@ -151,7 +170,7 @@ def clean(
     """Drop the databases that restores have put aside."""
     from pliers_db.restore import clean
 
-    settings = resolve(env, database_url)
+    settings = _renamed(resolve(env, database_url), to)
     target = settings.target
     assert target is not None
     console = Console(quiet=quiet)
@@ -164,6 +183,6 @@ def clean(
     )
     if json:
         emit_json({"dropped": [{"name": each.name, "size_bytes": each.size} for each in gone]})
-    else:
+    elif not quiet:
         freed = format_size(sum(each.size or 0 for each in gone))
         emit(f"Dropped {format_count(len(gone), 'database')} ({freed})" if gone else "Nothing was put aside.")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 import tempfile
 import time
 import traceback
+from io import TextIOWrapper
+from shlex import quote
 from typing import Any, NoReturn
 
 import typer
@@ -26,6 +29,9 @@ def run(app: typer.Typer) -> int:
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal that is not UTF-8 must not turn a name into an error
+            stream.reconfigure(errors="backslashreplace")
     try:
         # Not standalone: Typer would turn errors into exit codes of its own.
         answer = get_command(app).main(prog_name="pliers-db", standalone_mode=False)
@@ -61,8 +67,7 @@ def _unforeseen(error: Exception) -> int:
     if type(error).__module__.startswith("psycopg"):
         return _fail(_from_driver(error), cause=error)
     if isinstance(error, OSError):
-        where = f": {error.filename}" if error.filename else ""
-        return _fail(ServerError(f"{error.strerror or error}{where}", why=type(error).__name__), cause=error)
+        return _fail(_from_system(error), cause=error)
     return _fail(
         PliersError(
             f"A bug in pliers-db: {type(error).__name__}: {error}",
@@ -79,11 +84,31 @@ def _from_driver(error: Any) -> PliersError:
     state = error.sqlstate or ""
     if state == "42501":
         return ServerError("The database role lacks a privilege", why=lines, fix="Grant it, or use another DB_USER.")
+    if state == "57014" and "statement timeout" in lines:
+        return ServerError("A statement took too long", why=lines, fix="Raise DB_STATEMENT_TIMEOUT.")
     if state in ("", "57P01", "57P02", "57P03") or state.startswith("08"):
         return ServerError(
             "The connection to the server was lost", why=lines, fix="Check the server, then run it again."
         )
     return ServerError("The server refused a statement", why=f"{lines} (SQLSTATE {state})")
+
+
+def _from_system(error: OSError) -> PliersError:
+    """A file, a folder or a disk that cannot be used, where the core did not foresee it."""
+    where = str(error.filename or "")
+    fixes = {
+        errno.EACCES: f"Run as its owner, or correct owner and mode: ls -ld {quote(where)}",
+        errno.EROFS: "Mount it writable, or set another folder in pliers-db.toml.",
+        errno.ENOSPC: "Make room there: df -h",
+        errno.EDQUOT: "Make room there: quota",
+        errno.ENOTDIR: "Move away the file that stands where a folder should.",
+        errno.EMFILE: "Raise the limit of open files: ulimit -n 4096",
+    }
+    fixes[errno.EPERM] = fixes[errno.EACCES]
+    message = f"{where} cannot be used" if where else "The system refused something"
+    return ServerError(
+        message, why=f"{error.strerror or error}.", fix=fixes.get(error.errno or 0, "Run it again with --debug.")
+    )
 
 
 def _command_path(error: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ class Project:
     backups: Path
     data: Path
     config_file: Path | None = None
+    marked: bool = True
+    """Whether anything in the folder says that it is a project's root."""
     table: Mapping[str, Any] = field(default_factory=dict)
 
     def section(self, name: str, known: Iterable[str] | None = None) -> Mapping[str, Any]:
@@ -70,7 +72,7 @@ def find_project(start: Path | None = None) -> Project:
     for folder in folders:
         if any((folder / mark).exists() for mark in ("migrations", "pyproject.toml", ".git")):
             return _project(folder, None, {})
-    return _project(start, None, {})
+    return replace(_project(start, None, {}), marked=False)
 
 
 def current_folder() -> Path:
@@ -121,8 +123,19 @@ def _project(root: Path, file: Path | None, table: Mapping[str, Any]) -> Project
             )
         return value
 
-    folders = {key: (root / Path(text(key, key)).expanduser()).resolve() for key in FOLDERS}
-    return Project(root=root, name=text("name", root.name or "app"), config_file=file, table=table, **folders)
+    def folder(key: str) -> Path:
+        return (root / Path(text(key, key)).expanduser()).resolve()
+
+    return Project(
+        root=root,
+        name=text("name", root.name or "app"),
+        migrations=folder("migrations"),
+        seeds=folder("seeds"),
+        backups=folder("backups"),
+        data=folder("data"),
+        config_file=file,
+        table=table,
+    )
 
 
 def _check_keys(table: Mapping[str, Any], known: Iterable[str], where: str) -> None:

@@ -20,6 +20,9 @@ from pliers_db.config.sources import find_environment, read_layers
 from pliers_db.config.target import Target
 from pliers_db.errors import NoDatabase
 
+# PostgreSQL cuts a name after 63 bytes, which would cut off the environment.
+_LONGEST_SLUG = 50
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -43,7 +46,7 @@ class Settings:
     @property
     def embedded_database(self) -> str:
         """The name of the database on the embedded server: ``pliers_dev``, ``pliers_test``."""
-        slug = re.sub(r"[^a-z0-9]+", "_", self.project.name.lower()).strip("_") or "app"
+        slug = re.sub(r"[^a-z0-9]+", "_", self.project.name.lower())[:_LONGEST_SLUG].strip("_") or "app"
         return f"{slug}_{'dev' if self.environment is Environment.DEVELOPMENT else self.environment.value}"
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Any
 
 import psycopg
@@ -10,6 +11,7 @@ from psycopg.pq import Ping
 from pliers_db.config import PoolSettings, Target
 from pliers_db.db.ping import ping
 from pliers_db.errors import ConnectFailed
+from pliers_db.log import redact
 
 Connection = psycopg.Connection[Any]
 
@@ -76,9 +78,7 @@ _WORDS: tuple[tuple[tuple[str, ...], str, str], ...] = (
 
 def explain(error: psycopg.Error, target: Target) -> ConnectFailed:
     """Classify a failed connect. libpq gives no SQLSTATE for it, so a ping tells whether a server is there."""
-    why = " ".join(str(error).split())
-    if target.password:
-        why = why.replace(target.password.reveal(), "********")
+    why = redact(" ".join(str(error).split()))
     kind, fix = _sort(error, why.lower(), target)
     if "certificate verify failed" in why:
         from pliers_db.db.tls import certificate_problem
@@ -92,7 +92,7 @@ def _sort(error: psycopg.Error, low: str, target: Target) -> tuple[str, str]:
     if isinstance(error, psycopg.ProgrammingError):
         return "settings", "Correct the setting that libpq names: pliers-db config show"
     if 'database "' in low and "does not exist" in low:
-        return "database", f"Create it (createdb {target.dbname}) or correct DB_NAME."
+        return "database", f"Create it (createdb {quote(target.dbname)}) or correct DB_NAME."
     if 'role "' in low and "does not exist" in low:
         return "role", "Create the role or correct DB_USER."
     for words, kind, fix in _WORDS:

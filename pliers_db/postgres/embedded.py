@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pliers_db.config import Secret, Settings, Target
-from pliers_db.errors import LockedError, NoDatabase, ServerNotRunning, ServerStartFailed
+from pliers_db.errors import LockedError, NoDatabase, NoProject, ServerNotRunning, ServerStartFailed
 from pliers_db.postgres.postmaster import NO_DATABASE, STARTING, SUPERUSER, Postmaster, live_postmaster
 from pliers_db.progress import SILENT, Reporter
 
@@ -320,6 +320,12 @@ def _create_database(settings: Settings, found: Postmaster) -> None:
 @contextmanager
 def _lock(settings: Settings, reporter: Reporter) -> Iterator[None]:
     """Hold the right to make, start and stop this project's server."""
+    if not settings.project.marked and not (settings.project.data / "embedded").exists():
+        raise NoProject(
+            f"{settings.project.root} does not belong to a project",
+            why="It has no migrations, pyproject.toml, pliers-db.toml or .git, and no folder above it has.",
+            fix="cd to your project, begin one here (pliers-db migrate new NAME), or set DATABASE_URL.",
+        )
     import fcntl
     import time
 

@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 NEW, OLD = "new", "old"
 _MARK = re.compile(r"\[pliers:restore=(new|old);of=([^;\]]*);from=([^;\]]*);at=([^;\]]*)\]")
 _NEW_NAME = re.compile(r"_new_[a-z2-7]{6}$")
-_LIMIT = 63  # bytes of a name
+LONGEST_NAME = 63  # bytes of a name
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def old_name(of: str, taken: Iterable[str]) -> str:
     for extra in ("", *(f"_{n}" for n in range(2, 1000))):
         ending = stamp + extra
         # The server cuts names by bytes; never in the middle of a letter.
-        head = of.encode()[: _LIMIT - len(ending)].decode(errors="ignore")
+        head = of.encode()[: LONGEST_NAME - len(ending)].decode(errors="ignore")
         if head + ending not in names:
             return head + ending
     raise AssertionError("unreachable")

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pliers_db.backup import Manifest
-from pliers_db.errors import DatabaseInUse, RestoreRefused
-from pliers_db.restore.marks import Existing, new_name
+from pliers_db.errors import BadDatabaseName, DatabaseInUse, RestoreRefused
+from pliers_db.restore.marks import LONGEST_NAME, Existing, new_name
 from pliers_db.units import format_count
 
 _MEGABYTE = 1 << 20
@@ -122,6 +122,27 @@ def plan_restore(manifest: Manifest | None, place: Place, wishes: Wishes) -> Res
         },
         notes=tuple(notes),
     )
+
+
+def check_name(name: str) -> None:
+    """Refuse what would end up under another name, or stand in a template's place.
+
+    :raises BadDatabaseName: it cannot be the name of a restored database.
+    """
+    if not name:
+        raise BadDatabaseName("The name of the database is empty", fix="pliers-db restore latest --to NAME")
+    if (length := len(name.encode())) > LONGEST_NAME:
+        raise BadDatabaseName(
+            f"The name {name} has {length} bytes",
+            why=f"PostgreSQL cuts names off after {LONGEST_NAME} bytes.",
+            fix="Choose a shorter name.",
+        )
+    if name in ("template0", "template1"):
+        raise BadDatabaseName(
+            f"{name} is the template of new databases",
+            why="Every new database would begin with this backup.",
+            fix="Choose another name.",
+        )
 
 
 def _memory(manifest: Manifest | None) -> int:

@@ -36,7 +36,7 @@ from pliers_db.restore.compare import compare, read_contents
 from pliers_db.restore.load import APPLICATION, load, unchanged
 from pliers_db.restore.marks import NEW, OLD, Marked, leftovers, mark, old_name, put_aside, without_mark
 from pliers_db.restore.material import Material, check_material
-from pliers_db.restore.plan import Place, RestorePlan, Wishes, plan_restore
+from pliers_db.restore.plan import Place, RestorePlan, Wishes, check_name, plan_restore
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,7 @@ def restore(
     :raises RestoreFailed: the database is as it was.
     """
     begun = time.monotonic()
+    check_name(target.dbname)
     reading = repository.reading(material.backup) if material.backup else nullcontext()
     with (
         reading,

@@ -131,7 +131,7 @@ def up(
             options=migrate.Options(wait, lock_timeout, statement_timeout, retries, allow_out_of_order),
             reporter=console,
         )
-    _report(outcome, settings, json)
+    _report(outcome, settings, json=json, quiet=quiet)
 
 
 def down(
@@ -219,10 +219,10 @@ def _down(
                 **arguments,
             ),
         )
-    _report(outcome, settings, json)
+    _report(outcome, settings, json=json, quiet=quiet)
 
 
-def _report(outcome: Outcome, settings: Settings, json: bool) -> None:
+def _report(outcome: Outcome, settings: Settings, *, json: bool, quiet: bool) -> None:
     pending = len(outcome.status.pending)
     if json:
         emit_json(
@@ -234,6 +234,8 @@ def _report(outcome: Outcome, settings: Settings, json: bool) -> None:
                 "pending": pending,
             }
         )
+        return
+    if quiet:
         return
     for word, done in (("Rolled back", outcome.rolled_back), ("Applied", outcome.applied)):
         if done:
