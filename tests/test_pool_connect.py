@@ -5,11 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
+import psycopg
 import pytest
 
+import pliers_db
 from pliers_db.config import PoolSettings, Target
-from pliers_db.db import Database, connect
+from pliers_db.db import Database, ErrorClass, connect, failure_class
+from pliers_db.db.connect import explain
 from pliers_db.errors import ConnectFailed
 from pliers_db.postgres import Server
 from tests.fix_tcp import free_port, tcp_target
@@ -132,3 +136,49 @@ def test_options_of_the_url_win_over_the_pools(target: Target) -> None:
     chosen = replace(target, params={"options": "-c statement_timeout=1234"})
     with Database(chosen, PoolSettings(statement_timeout=7.5)) as database, database.connection() as conn:
         assert conn.execute("show statement_timeout").fetchone() == ("1234ms",)
+
+
+def test_the_cause_is_told_in_any_language(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server's words come in its own language; what is not understood is sorted by a ping, not by guesswork."""
+    foreign = psycopg.OperationalError("connexion : FATAL:  le rôle « x » n'a pas le droit de se connecter")
+    up = explain(foreign, server.target())
+    assert (up.kind, failure_class(up)) == ("refused", ErrorClass.PERMANENT)
+    down = explain(foreign, Target(dbname="x", host="127.0.0.1", port=str(free_port())))
+    assert (down.kind, failure_class(down)) == ("unreachable", ErrorClass.CONNECTION)
+
+
+@pytest.mark.parametrize(
+    ("kind", "kind_of_error"),
+    [
+        ("password", ErrorClass.PERMANENT),
+        ("database", ErrorClass.PERMANENT),
+        ("role", ErrorClass.PERMANENT),
+        ("tls", ErrorClass.PERMANENT),
+        ("settings", ErrorClass.PERMANENT),
+        ("slots", ErrorClass.NOT_NOW),
+        ("starting", ErrorClass.NOT_NOW),
+        ("standby", ErrorClass.NOT_NOW),
+        ("timeout", ErrorClass.CONNECTION),
+        ("host", ErrorClass.CONNECTION),
+    ],
+)
+def test_only_what_may_pass_by_itself_is_tried_again(kind: str, kind_of_error: ErrorClass) -> None:
+    """A failed connect has no SQLSTATE (psycopg#1188), so its kind decides."""
+    assert failure_class(ConnectFailed(kind=kind)) is kind_of_error
+
+
+def test_no_thread_is_left_behind(target: Target) -> None:
+    before = {thread.name for thread in threading.enumerate()}
+    with Database(target, PATIENT, application_name="gone-soon") as database, database.connection():
+        pass
+    assert {t.name for t in threading.enumerate()} - before <= {"pliers-db-watchdog"}
+
+
+def test_settings_are_enough(server: Server, target: Target, tmp_path: Path) -> None:
+    from tests.fix_cli import url_of
+
+    environ = {"DATABASE_URL": url_of(target), "PLIERS_ENV": "test", "DB_STATEMENT_TIMEOUT": "7s"}
+    settings = pliers_db.load_settings(start=tmp_path, environ=environ)
+    with pliers_db.Database(settings) as database, database.connection() as conn:
+        assert conn.execute("show statement_timeout").fetchone() == ("7s",)
+    assert database.limits == settings.pool

@@ -135,6 +135,30 @@ def test_a_connection_lost_before_commit_is_replaced_and_the_whole_is_run_again(
     assert new_accounts(target) == [103]
 
 
+def test_a_session_ended_for_idling_in_its_transaction_is_a_lost_connection(database: Database, target: Target) -> None:
+    """25P03 comes as InternalError, not as OperationalError (research: health §2.3)."""
+
+    def idle(conn: Connection) -> None:
+        conn.execute("set local idle_in_transaction_session_timeout = '50ms'")
+        time.sleep(0.3)
+        conn.execute("select 1")
+
+    work = Failing(idle, times=1)
+    assert run_transaction(database, work, retry=QUICK) == "done"
+    assert new_accounts(target) == [102]
+
+
+def test_a_session_that_the_server_ended_for_idling_in_the_pool_is_not_lent(target: Target) -> None:
+    """57P05, the idle_session_timeout of a server or a service."""
+    limits = replace(target, params={"options": "-c idle_session_timeout=100ms"})
+    with Database(limits, LIMITS) as database:
+        for _ in range(3):
+            with database.connection(autocommit=True) as conn:
+                assert conn.execute("select 1").fetchone() == (1,)
+            time.sleep(0.3)
+        assert database.stats().hung_up >= 1
+
+
 def test_a_cut_network_is_survived_without_a_second_effect(
     database: Database, proxy: FaultProxy, target: Target
 ) -> None:
