@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import psycopg
+from psycopg.abc import AdaptContext
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from pliers_db.aio.connection import PooledConnection
@@ -40,12 +41,14 @@ class AsyncDatabase(Lender):
         pool: PoolSettings | None = None,
         *,
         application_name: str = "pliers-db",
+        adapters: AdaptContext | None = None,
     ) -> None:
         """:param target: where to connect; or the settings, which say it all.
         :param pool: limits and timeouts; default: those of the settings, or of `PoolSettings`.
         :param application_name: shown in ``pg_stat_activity``.
+        :param adapters: of every connection, see `load_adapters`.
         """
-        super().__init__(target, pool, application_name)
+        super().__init__(target, pool, application_name, adapters)
         self._reader: AsyncDatabase | None = None
 
     # ── replicas ────────────────────────────────────────────────────────────────────────────────────────────
@@ -56,7 +59,7 @@ class AsyncDatabase(Lender):
             return None
         if self._reader is None:
             name = f"{self.application_name}/read"
-            self._reader = AsyncDatabase(self._read_target, self.limits, application_name=name)
+            self._reader = AsyncDatabase(self._read_target, self.limits, application_name=name, adapters=self.adapters)
         return self._reader
 
     async def position(self) -> str:
@@ -151,7 +154,9 @@ class AsyncDatabase(Lender):
             )
         # A loop that has ended took its connections with it: asyncio.run() may be called again.
         self._reset_figures()
-        self._supply = AsyncSupply(self.target, self.limits, self.application_name, on_open=self._book.register)
+        self._supply = AsyncSupply(
+            self.target, self.limits, self.application_name, on_open=self._book.register, adapters=self.adapters
+        )
         WATCHDOG.watch(self)
         return self._supply
 

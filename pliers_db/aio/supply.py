@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import psycopg
 from psycopg import generators, waiting
+from psycopg.abc import AdaptContext
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
@@ -47,6 +48,7 @@ class AsyncSupply:
         application_name: str,
         *,
         on_open: Callable[[PooledConnection], None],
+        adapters: AdaptContext | None = None,
     ) -> None:
         """:param on_open: called with each new connection."""
         self.loop = asyncio.get_running_loop()
@@ -54,7 +56,7 @@ class AsyncSupply:
         self.connected = self.failed = self.hung_up = self.unclean = 0
         self._target = target
         self._limits = limits
-        self._startup = startup(target, limits, application_name=application_name)
+        self._startup = startup(target, limits, application_name=application_name, adapters=adapters)
         self._on_open = on_open
         self._closed = False
         self._size = 0  # connections that are open, being opened or being cleaned

@@ -1,6 +1,7 @@
 """The database layer: one pool, classified errors, the environment stamp."""
 
 from pliers_db.config import Stamp
+from pliers_db.db.adapters import load_adapters
 from pliers_db.db.breaker import BreakerState, BreakerStatus, CircuitBreaker, breaker_for
 from pliers_db.db.connect import Connection, connect
 from pliers_db.db.lender import provide_embedded
@@ -38,6 +39,7 @@ __all__ = [
     "connect",
     "failure_class",
     "has_tables",
+    "load_adapters",
     "load_queries",
     "lock_holders",
     "provide_embedded",

@@ -6,6 +6,7 @@ from shlex import quote
 from typing import Any
 
 import psycopg
+from psycopg.abc import AdaptContext
 from psycopg.pq import Ping
 
 from pliers_db.config import PoolSettings, Target
@@ -25,7 +26,13 @@ _KEEPALIVE = {
 }
 
 
-def startup(target: Target, limits: PoolSettings | None = None, *, application_name: str) -> dict[str, Any]:
+def startup(
+    target: Target,
+    limits: PoolSettings | None = None,
+    *,
+    application_name: str,
+    adapters: AdaptContext | None = None,
+) -> dict[str, Any]:
     """The keyword arguments for ``psycopg.connect``.
 
     Timeouts go into ``options``: what stands there is what RESET ALL comes back to.
@@ -34,7 +41,7 @@ def startup(target: Target, limits: PoolSettings | None = None, *, application_n
     if limits is not None and limits.statement_timeout:
         options = f"-c statement_timeout={round(limits.statement_timeout * 1000)}"
         parameters["options"] = f"{options} {parameters.get('options', '')}".strip()
-    return {**parameters, "autocommit": True}
+    return {**parameters, "autocommit": True, "context": adapters}
 
 
 def connect(target: Target, *, application_name: str = "pliers-db", autocommit: bool = True) -> Connection:

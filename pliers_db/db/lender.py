@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import psycopg
+from psycopg.abc import AdaptContext
 from psycopg_pool import PoolClosed, TooManyRequests
 
 from pliers_db.config import PoolSettings, Settings, Target
@@ -30,7 +31,13 @@ class Lender:
 
     _supply: Any
 
-    def __init__(self, target: Target | Settings, pool: PoolSettings | None, application_name: str) -> None:
+    def __init__(
+        self,
+        target: Target | Settings,
+        pool: PoolSettings | None,
+        application_name: str,
+        adapters: AdaptContext | None = None,
+    ) -> None:
         if isinstance(target, Settings):
             pool = pool or target.pool
             target = target.target or _embedded(target)
@@ -38,6 +45,7 @@ class Lender:
         self._read_target = read_target(target)
         self.limits = pool or PoolSettings()
         self.application_name = application_name
+        self.adapters = adapters
         self.breaker = breaker_for(self.target)
         self._supply = None
         self._draining = False

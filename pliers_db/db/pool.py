@@ -10,6 +10,7 @@ from typing import Self
 from weakref import WeakSet
 
 import psycopg
+from psycopg.abc import AdaptContext
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from pliers_db.config import PoolSettings, Settings, Target
@@ -42,14 +43,16 @@ class Database(Lender):
         pool: PoolSettings | None = None,
         *,
         application_name: str = "pliers-db",
+        adapters: AdaptContext | None = None,
         one_shot: bool = False,
     ) -> None:
         """:param target: where to connect; or the settings, which say it all.
         :param pool: limits and timeouts; default: those of the settings, or of `PoolSettings`.
         :param application_name: shown in ``pg_stat_activity``.
+        :param adapters: of every connection, see `load_adapters`.
         :param one_shot: a command that ends soon: open one connection first, more only when borrowed.
         """
-        super().__init__(target, pool, application_name)
+        super().__init__(target, pool, application_name, adapters)
         self._one_shot = one_shot
         self._reader: Database | None = None
         self._lock = threading.Lock()
@@ -64,7 +67,7 @@ class Database(Lender):
         with self._lock:
             if self._reader is None:
                 name = f"{self.application_name}/read"
-                self._reader = Database(self._read_target, self.limits, application_name=name)
+                self._reader = Database(self._read_target, self.limits, application_name=name, adapters=self.adapters)
             return self._reader
 
     def position(self) -> str:
@@ -162,6 +165,7 @@ class Database(Lender):
                     self.application_name,
                     one_shot=self._one_shot,
                     on_open=self._book.register,
+                    adapters=self.adapters,
                 )
                 WATCHDOG.watch(self)
             return self._supply

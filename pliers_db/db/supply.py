@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from weakref import WeakSet
 
 import psycopg
-from psycopg.abc import PQGen
+from psycopg.abc import AdaptContext, PQGen
 from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool, PoolTimeout
 from psycopg_pool.base import AttemptWithBackoff
@@ -74,6 +74,7 @@ class Supply(ConnectionPool[PooledConnection]):
         *,
         one_shot: bool,
         on_open: Callable[[PooledConnection], None],
+        adapters: AdaptContext | None = None,
     ) -> None:
         """:param on_open: called with each new connection, in the thread of a worker."""
         self._target = target
@@ -85,7 +86,7 @@ class Supply(ConnectionPool[PooledConnection]):
         self.suspect = 0.0
         self.connected = self.failed = self.hung_up = self.unclean = 0
         super().__init__(
-            kwargs=startup(target, limits, application_name=application_name),
+            kwargs=startup(target, limits, application_name=application_name, adapters=adapters),
             connection_class=PooledConnection,
             min_size=1 if one_shot else limits.min_size,
             max_size=limits.max_size,
