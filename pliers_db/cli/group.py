@@ -15,6 +15,7 @@ COMMANDS: dict[str, str] = {
     "backup": "Make and list backups.",
     "restore": "Bring a backup back as a database.",
     "health": "Judge the database: an honest report.",
+    "doctor": "Find what keeps everything else from working.",
     "pool": "Look at the connection pool and measure it.",
     "server": "Run the embedded PostgreSQL server.",
     "env": "Show or set which environment a database is.",

@@ -2,6 +2,7 @@
 
 from pliers_db.health.check import Check, Finding, Measure, Privilege
 from pliers_db.health.checks import CHECKS
+from pliers_db.health.doctor import RUNGS, Diagnosis, Rung, diagnose
 from pliers_db.health.excuse import write_baseline
 from pliers_db.health.formats import (
     nagios_code,
@@ -21,8 +22,10 @@ from pliers_db.health.serve import Endpoints, HealthServer, asgi_app, wsgi_app
 
 __all__ = [
     "CHECKS",
+    "RUNGS",
     "SCHEMA",
     "Check",
+    "Diagnosis",
     "Endpoints",
     "Excused",
     "Finding",
@@ -34,8 +37,10 @@ __all__ = [
     "Report",
     "Result",
     "Rules",
+    "Rung",
     "Verdict",
     "asgi_app",
+    "diagnose",
     "nagios_code",
     "nagios_line",
     "read_rules",
