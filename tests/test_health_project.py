@@ -44,6 +44,11 @@ def test_an_env_file_without_secrets_or_on_a_laptop_is_nobodys_business(
     assert result_of(examine(target, "config", env="development"), "config").outcome is Outcome.OK
 
 
+def test_the_report_says_where_its_environment_comes_from(cli: Cli) -> None:
+    assert "test, from PLIERS_ENV (process environment);" in cli("health", "--only", "config").out
+    assert "staging, from --env;" in cli("health", "--only", "config", "--env", "staging").out
+
+
 def test_a_project_without_migrations_is_told_so(judge: Outcomes, project: Path) -> None:
     assert judge.found("files") == ["migrations"]
     (project / "migrations" / "20260101000000_one.sql").write_text("select 1;\n")

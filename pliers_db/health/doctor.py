@@ -25,6 +25,7 @@ from pliers_db.errors import BinariesMissing, PliersError, ServerError
 from pliers_db.health.check import Check
 from pliers_db.health.outcome import Outcome
 from pliers_db.health.rules import read_rules
+from pliers_db.health.situation import environment_and_source
 from pliers_db.log import redact
 from pliers_db.postgres import embedded_status, find_binaries
 from pliers_db.units import format_duration, format_size
@@ -172,7 +173,7 @@ def _project(climb: _Climb) -> str:
     read_rules(settings, climb.checks)
     project = settings.project
     files = [f.name for f in sorted(project.root.glob(".env*")) if f.is_file() and not f.name.endswith(".example")]
-    told = f"{settings.environment} ({settings.sources.get('PLIERS_ENV', 'default')}), {project.root}"
+    told = f"{environment_and_source(settings)}; {project.root}"
     return told + (f", reading {', '.join(files)}" if files else "")
 
 

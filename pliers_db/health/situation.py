@@ -15,6 +15,12 @@ from pliers_db.health.rules import Rules
 from pliers_db.health.session import Session
 
 
+def environment_and_source(settings: Settings) -> str:
+    """``production, from PLIERS_ENV (.env)``."""
+    source = settings.sources.get("PLIERS_ENV", "default")
+    return f"{settings.environment} (default)" if source == "default" else f"{settings.environment}, from {source}"
+
+
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
     """The server and the role, asked once."""

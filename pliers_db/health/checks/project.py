@@ -13,7 +13,7 @@ from pliers_db.db import Stamp, read_stamp
 from pliers_db.health.check import Finding, Judgement, Privilege, check
 from pliers_db.health.outcome import Level
 from pliers_db.health.session import load
-from pliers_db.health.situation import Situation
+from pliers_db.health.situation import Situation, environment_and_source
 from pliers_db.units import format_count
 
 
@@ -41,8 +41,7 @@ def config(files: list[os.PathLike[str]], at: Situation) -> Judgement:
         and _open_secret(file)
     ]
     where = str(settings.target) if settings.target else "the embedded server"
-    source = settings.sources.get("environment", "default")
-    return Judgement(f"{settings.environment} ({source}), {where}", findings, examined=len(files))
+    return Judgement(f"{environment_and_source(settings)}; {where}", findings, examined=len(files))
 
 
 def _open_secret(file: os.PathLike[str]) -> bool:
