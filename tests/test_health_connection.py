@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -12,7 +13,8 @@ from typing import Any, cast
 import pytest
 
 from pliers_db.config import Environment, Target
-from pliers_db.db import Connection, connect
+from pliers_db.db import Connection, breaker_for, connect
+from pliers_db.errors import ConnectFailed
 from pliers_db.health import Level, Outcome, run_health
 from pliers_db.health.checks import connection
 from pliers_db.health.limit import Limit, override
@@ -133,6 +135,18 @@ def test_a_pool_larger_than_the_servers_limit_is_found(either: Outcomes) -> None
         result = either("pool", role=role)
         assert result.outcome is Outcome.FAIL
         assert "limit of role" in result.summary
+
+
+def test_an_open_circuit_breaker_is_found_until_it_closes(judge: Outcomes) -> None:
+    breaker = breaker_for(judge.target)
+    for _ in range(5):
+        with pytest.raises(ConnectFailed), breaker.guard():
+            raise ConnectFailed("planted", why="the server was away", kind="unreachable")
+        time.sleep(0.21)  # failures at the same moment count as one
+    assert judge.found("pool") == ["breaker"]
+    assert "the server was away" in judge("pool").findings[0].message
+    breaker.reset()
+    assert judge.found("pool") == []
 
 
 def test_the_pool_of_a_database_with_a_limit_is_held_against_it(either: Outcomes) -> None:

@@ -134,6 +134,11 @@ class CircuitBreaker:
             else:
                 self._count(error, probe=probe)
 
+    def reset(self) -> None:
+        """Close the circuit by hand and forget its failures: the cause is known to be mended."""
+        with self._lock:
+            self._close()
+
     def status(self) -> BreakerStatus:
         """How it stands."""
         with self._lock:

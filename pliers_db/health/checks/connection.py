@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime
 
 from pliers_db.config import Environment
+from pliers_db.db import BreakerState, breaker_for
 from pliers_db.db import connect as open_connection
 from pliers_db.errors import ConnectFailed
 from pliers_db.health.check import Finding, Judgement, Rows, check
@@ -125,7 +126,7 @@ def connections(rows: Rows, at: Situation) -> Judgement:
     sql="server.pool",
 )
 def pool(rows: Rows, at: Situation) -> Judgement:
-    """By its size: the pools of running applications are theirs, and no other process sees into them."""
+    """By its size, and by the circuit breaker of this process; no process sees into the pool of another."""
     row = rows[0]
     limits = at.settings.pool
     bounds = {
@@ -140,6 +141,12 @@ def pool(rows: Rows, at: Situation) -> Judgement:
         findings.append(Finding(Level.FAIL, "size", f"{message}: one full pool cannot be served"))
     elif limits.max_size * 2 > least:
         findings.append(Finding(Level.WARN, "size", f"{message}: two processes with full pools cannot be served"))
+    assert at.settings.target is not None
+    breaker = breaker_for(at.settings.target).status()
+    if breaker.state is not BreakerState.CLOSED:  # of this process: where health is mounted in an application
+        wait = f", the next try is in {format_duration(breaker.seconds_left)}" if breaker.seconds_left else ""
+        opened = f"the circuit breaker is {breaker.state}: {breaker.cause}{wait}"
+        findings.append(Finding(Level.FAIL, "breaker", opened, fix="Mend the cause; the circuit closes by itself."))
     return Judgement(message, findings)
 
 
