@@ -22,8 +22,9 @@ from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from pliers_db.aio.connection import GRACE, PooledConnection
 from pliers_db.config import PoolSettings, Target
-from pliers_db.db.connect import explain, startup
+from pliers_db.db.connect import explain
 from pliers_db.db.footprint import Footprint
+from pliers_db.db.pgbouncer import Passage, noticed
 from pliers_db.db.session import check_wipe, send_wipe
 from pliers_db.db.transaction import rollback
 from pliers_db.errors import ConnectFailed
@@ -56,7 +57,7 @@ class AsyncSupply:
         self.connected = self.failed = self.hung_up = self.unclean = 0
         self._target = target
         self._limits = limits
-        self._startup = startup(target, limits, application_name=application_name, adapters=adapters)
+        self._passage = Passage(target, limits, application_name, adapters)
         self._on_open = on_open
         self._closed = False
         self._size = 0  # connections that are open, being opened or being cleaned
@@ -185,8 +186,7 @@ class AsyncSupply:
 
     async def _open(self) -> None:
         try:
-            conn = await PooledConnection.connect(**self._startup)
-            conn.prepare(self._limits)
+            conn = await self._arrive()
         except psycopg.Error as error:
             refused = await asyncio.to_thread(explain, error, self._target)  # it pings, and may look at certificates
             self._give_up(refused)
@@ -202,6 +202,20 @@ class AsyncSupply:
         self.connected += 1
         self._hand_on(conn)
         self._grow()
+
+    async def _arrive(self) -> PooledConnection:
+        """Connect, and find out what stands between."""
+        passage = self._passage
+        try:
+            conn = await PooledConnection.connect(**passage.parameters)
+        except psycopg.OperationalError as error:
+            if not passage.refuses(error):
+                raise
+            conn = await PooledConnection.connect(**passage.parameters)
+        if passage.pooled is None:
+            passage.pooled = await psycopg.AsyncConnection.wait(conn, noticed(conn))
+        conn.prepare(self._limits, passage)
+        return conn
 
     def _give_up(self, refused: Exception) -> None:
         """Free the slot and, if no connection can come any more, tell everybody who waits."""
@@ -284,8 +298,9 @@ class AsyncSupply:
         try:
             conn.baseline.restore(conn)
             if conn.footprint is not Footprint.NOTHING:
-                send_wipe(conn, conn.footprint)
-                conn.wiping = True
+                if not conn.pooled:
+                    send_wipe(conn, conn.footprint)
+                    conn.wiping = True
                 conn.footprint = Footprint.NOTHING
         except Exception as error:  # noqa: BLE001  a connection that cannot be cleaned is dropped
             self._unclean(conn, str(error))

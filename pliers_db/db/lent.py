@@ -12,6 +12,7 @@ import psycopg
 
 from pliers_db.config import PoolSettings
 from pliers_db.db.footprint import Footprint, ends_transaction, footprint
+from pliers_db.db.pgbouncer import Passage
 from pliers_db.db.session import Baseline
 from pliers_db.db.watchdog import cut
 
@@ -59,6 +60,8 @@ class Lent:
     """Whether its clean-up has been sent and not yet been answered."""
     pooled: bool
     """Whether a pooler stands between us and the server: session state is nothing to rely on, or to wipe."""
+    preamble: bytes
+    """What follows each BEGIN in the same message."""
     back_at: float
     """When it came back to the pool, by ``time.monotonic``."""
     reported: float
@@ -71,15 +74,18 @@ class Lent:
     origin: tuple[str, int] | None
     """The name and the attempt of the `run_transaction` that borrowed it."""
 
-    def prepare(self, limits: PoolSettings) -> None:
-        """To be called once, when the connection has been opened."""
+    def prepare(self, limits: PoolSettings, passage: Passage) -> None:
+        """To be called once, when the connection has been opened and it is known whether a pooler was on the way."""
         assert isinstance(self, psycopg.Connection | psycopg.AsyncConnection)
-        self.baseline = Baseline(self)
         self.footprint = Footprint.NOTHING
         self.slow = limits.slow_query or math.inf
         self.waited, self.origin = 0.0, None
         self.cut_at = self.busy_since = self.cut_after = self.back_at = self.reported = 0.0
         self.wiping = self.pooled = False
+        self.preamble = b""
+        if passage.pooled:
+            passage.adapt(self)
+        self.baseline = Baseline(self)
         self._inode = os.fstat(self.pgconn.socket).st_ino
         self._poll = select.poll()
         self._poll.register(self.pgconn.socket, select.POLLIN)

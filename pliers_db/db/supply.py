@@ -17,9 +17,10 @@ from psycopg_pool.base import AttemptWithBackoff
 from psycopg_pool.pool import AddConnection, MaintenanceTask
 
 from pliers_db.config import PoolSettings, Target
-from pliers_db.db.connect import explain, startup
+from pliers_db.db.connect import explain
 from pliers_db.db.footprint import Footprint
 from pliers_db.db.lent import Lent
+from pliers_db.db.pgbouncer import Passage, noticed
 from pliers_db.db.querylog import finished
 from pliers_db.db.querylog import log as queries
 from pliers_db.db.session import finish_wipe, send_wipe
@@ -79,6 +80,7 @@ class Supply(ConnectionPool[PooledConnection]):
         """:param on_open: called with each new connection, in the thread of a worker."""
         self._target = target
         self._limits = limits
+        self._passage = Passage(target, limits, application_name, adapters)
         self._on_open = on_open
         self._live: WeakSet[PooledConnection] = WeakSet()
         self._coming = 0  # connections asked of the workers and neither there nor failed yet
@@ -86,7 +88,7 @@ class Supply(ConnectionPool[PooledConnection]):
         self.suspect = 0.0
         self.connected = self.failed = self.hung_up = self.unclean = 0
         super().__init__(
-            kwargs=startup(target, limits, application_name=application_name, adapters=adapters),
+            kwargs=lambda: self._passage.parameters,
             connection_class=PooledConnection,
             min_size=1 if one_shot else limits.min_size,
             max_size=limits.max_size,
@@ -194,8 +196,7 @@ class Supply(ConnectionPool[PooledConnection]):
 
     def _add_connection(self, attempt: AttemptWithBackoff | None, growing: bool = False) -> None:
         try:
-            conn = self._connect()
-            conn.prepare(self._limits)
+            conn = self._arrive()
             self._on_open(conn)
         except Exception as error:  # noqa: BLE001  whatever it is, somebody waits for the news
             self._give_up(error, growing)
@@ -211,6 +212,20 @@ class Supply(ConnectionPool[PooledConnection]):
                 self._growing = False
             if self._waiting or (growing and self._nconns < self._min_size):
                 super()._maybe_grow_pool()
+
+    def _arrive(self) -> PooledConnection:
+        """Connect, and find out what stands between."""
+        passage = self._passage
+        try:
+            conn = self._connect()
+        except psycopg.OperationalError as error:
+            if not passage.refuses(error):
+                raise
+            conn = self._connect()
+        if passage.pooled is None:
+            passage.pooled = psycopg.Connection.wait(conn, noticed(conn))
+        conn.prepare(self._limits, passage)
+        return conn
 
     def _give_up(self, error: Exception, growing: bool) -> None:
         """Free the slot and, if no connection can come any more, tell everybody who waits."""
@@ -243,8 +258,9 @@ class Supply(ConnectionPool[PooledConnection]):
                 conn.rollback()
             conn.baseline.restore(conn)
             if conn.footprint is not Footprint.NOTHING:
-                send_wipe(conn, conn.footprint)
-                conn.wiping = True
+                if not conn.pooled:
+                    send_wipe(conn, conn.footprint)
+                    conn.wiping = True
                 conn.footprint = Footprint.NOTHING
         except Exception as error:  # noqa: BLE001  a connection that cannot be cleaned is dropped
             log.warning("dropping a connection that cannot be cleaned: %s", error)

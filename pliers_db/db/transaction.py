@@ -74,8 +74,8 @@ def begin_statement(
 
 def begin(conn: Any, statement: bytes = b"BEGIN") -> PQGen[None]:
     """Open the transaction. From here on ``conn.commit()`` and ``conn.rollback()`` are refused."""
-    (result,) = yield from _run(conn, statement)
-    _raise_for(result)
+    for result in (yield from _run(conn, statement + conn.preamble)):
+        _raise_for(result)
     conn._num_transactions = 1  # psycopg: nested conn.transaction() blocks are savepoints, commit() is an error
 
 
