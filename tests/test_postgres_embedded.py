@@ -51,6 +51,12 @@ def test_the_first_command_makes_the_server_and_a_stamped_database(bare: Cli) ->
         assert {"shop_dev", "shop_test"} == {name for name in names if name.startswith("shop")}
 
 
+def test_a_project_with_a_long_name_gets_a_database_all_the_same(bare: Cli) -> None:
+    (bare.folder / "pliers-db.toml").write_text(f'name = "{"very-long-" * 12}"\n')
+    assert psql(bare, "select current_database()").startswith("very_long_very")
+    assert psql(bare, "select count(*) from pg_database where datname like 'very%'") == "1"
+
+
 def test_a_database_without_its_stamp_never_has_its_name(bare: Cli) -> None:
     """What a kill between making and stamping leaves is made anew."""
     url(bare, "--env", "test")
