@@ -56,6 +56,7 @@ def cluster(made: Server, tmp_path: Path) -> Iterator[Server]:
     subprocess.run(["cp", "-a", made.data, server.data], check=True)
     yield server
     server.stop("immediate")
+    shutil.rmtree(server.socket_dir, ignore_errors=True)  # a killed server leaves its socket
 
 
 def value(server: Server, query: str, dbname: str = "postgres") -> str:
