@@ -34,8 +34,8 @@ create table events (id bigint primary key, at timestamptz, body jsonb);
 create table documents (id int primary key, title text, embedding vector(384));
 insert into customers select i, 'Customer ' || i, md5(i::text) || '@example.org', 'City ' || i % 400
     from generate_series(1, {n} * 200) i;
-insert into orders select i, i % ({n} * 200) + 1, date '2024-01-01' + (i % 900)::int, (i % 9973 * 7919 % 100000) / 100.0,
-    md5(i::text) from generate_series(1, {n} * 1200) i;
+insert into orders select i, i % ({n} * 200) + 1, date '2024-01-01' + (i % 900)::int,
+    (i % 9973 * 7919 % 100000) / 100.0, md5(i::text) from generate_series(1, {n} * 1200) i;
 insert into events select i, now() - i * interval '7 seconds', jsonb_build_object('kind', 'k' || i % 40,
     'user', i % 9999, 'path', '/a/' || md5(i::text), 'ms', i % 1700) from generate_series(1, {n} * 600) i;
 insert into documents select i, 'Title ' || i, (select array_agg(round(random()::numeric, 6)) from

@@ -27,7 +27,7 @@ else:
 def test_a_backup_holds_a_dump_a_manifest_and_sums_that_stock_tools_can_check(shop: Shop, tmp_path: Path) -> None:
     backup_id = shop.back_up()
     folder = shop.path_of(backup_id)
-    files = ["SHA256SUMS", "catalog.json", "database.json", "dump.pgc.zst", "manifest.json"]
+    files = ["SHA256SUMS", "catalog.json", "database.json", "dump.pgc.zst", "globals.sql", "manifest.json"]
     assert sorted(file.name for file in folder.iterdir()) == files
     subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=folder, check=True)
     (tmp_path / "dump").write_bytes(zstd.decompress((folder / "dump.pgc.zst").read_bytes()))  # as zstd -d does

@@ -16,14 +16,18 @@ from tests.fix_backup import Shop
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 days = st.lists(st.floats(min_value=0, max_value=4000), max_size=60)
-rules = st.builds(Retention, keep_last=st.integers(0, 20), keep_days=st.integers(0, 400))
 
 
 def candidates(ages: list[float]) -> list[Candidate]:
     return [Candidate(f"b{i}", NOW - timedelta(days=age)) for i, age in enumerate(ages)]
 
 
-@given(days, rules)
+simple = st.builds(Retention, keep_last=st.integers(0, 20), keep_days=st.integers(0, 400))
+small = st.integers(0, 15)
+rules = st.builds(Retention, small, small, small, small, small, small)
+
+
+@given(days, simple)
 def test_the_newest_always_stays_and_every_rule_is_obeyed(ages: list[float], retention: Retention) -> None:
     verdicts = decide(candidates(ages), retention)
     assert len(verdicts) == len(ages)
@@ -48,6 +52,34 @@ def test_what_was_just_made_stays_even_with_a_clock_that_jumped(
     assert verdicts[made].keep
 
 
+@given(days, rules)
+def test_grandfathers_keep_the_newest_of_each_of_their_periods(ages: list[float], retention: Retention) -> None:
+    verdicts = decide(candidates(ages), retention)
+    kept = [v.id for v in verdicts if v.keep]
+    at = {c.id: c.taken_at for c in candidates(ages)}
+    for count, form in (
+        (retention.keep_daily, "%Y-%m-%d"),
+        (retention.keep_weekly, "%G-%V"),
+        (retention.keep_monthly, "%Y-%m"),
+        (retention.keep_yearly, "%Y"),
+    ):
+        periods = list(dict.fromkeys(at[v.id].strftime(form) for v in verdicts))
+        assert {at[each].strftime(form) for each in kept} >= set(periods[:count])
+
+
+def test_a_year_of_nights_leaves_days_weeks_and_months() -> None:
+    nights = [Candidate(f"b{i}", NOW - timedelta(days=i)) for i in range(365)]
+    verdicts = decide(nights, Retention(0, 0, keep_daily=7, keep_weekly=4, keep_monthly=12))
+    kept = [v for v in verdicts if v.keep]
+    assert 7 + 4 + 12 - 5 <= len(kept) <= 7 + 4 + 12
+    assert "the newest of its month" in {v.reason for v in kept}
+
+
+def test_the_newest_proved_one_stays() -> None:
+    old = [Candidate(f"b{i}", NOW - timedelta(days=i * 100), proved=i == 3) for i in range(5)]
+    assert [v.keep for v in decide(old, Retention(keep_last=1, keep_days=0))] == [True, False, False, True, False]
+
+
 def test_while_new_backups_fail_nothing_old_is_removed() -> None:
     old = [Candidate(f"b{i}", NOW - timedelta(days=400 + i)) for i in range(10)]
     assert all(v.keep for v in decide(old, Retention(keep_last=1, keep_days=14)))
@@ -55,8 +87,8 @@ def test_while_new_backups_fail_nothing_old_is_removed() -> None:
 
 def test_rules_are_read_from_the_project_and_nonsense_is_refused() -> None:
     assert retention_of({}, "x") == Retention(3, 14)
-    assert retention_of({"keep_last": 7}, "x") == Retention(7, 14)
-    for wrong in ({"keep_last": -1}, {"keep_days": "many"}, {"keep_last": True}, {"keep_last": 0, "keep_days": 0}):
+    assert retention_of({"keep_last": 7, "keep_yearly": 2}, "x") == Retention(7, 14, keep_yearly=2)
+    for wrong in ({"keep_last": -1}, {"keep_days": "many"}, {"keep_weekly": True}, {"keep_last": 0, "keep_days": 0}):
         with pytest.raises(BadSetting):
             retention_of(wrong, "x")
 
@@ -113,3 +145,38 @@ def test_the_backups_of_another_database_are_not_touched(shop: Shop, tmp_path: P
     other = shop.cli.env["DATABASE_URL"].replace(shop.target.dbname, "postgres")
     assert shop.cli("backup", "nightly", env={"DATABASE_URL": other}).code == 0
     assert mine in shop.published()
+
+
+def test_prune_says_first_what_it_would_do(shop: Shop) -> None:
+    made = [shop.back_up() for _ in range(3)]
+    (shop.folder / "pliers-db.toml").write_text('name = "shop"\n[backup]\nkeep_last = 1\nkeep_days = 0\n')
+    offline = {"DATABASE_URL": f"postgresql://nobody@127.0.0.1:1/{shop.target.dbname}"}
+    planned = shop.cli("backup", "prune", "--dry-run", "--json", env=offline)
+    assert planned.code == 0, planned.err
+    assert [b["keep"] for b in planned.json["backups"]] == [True, False, False]
+    assert shop.published() == sorted(made)
+    done = shop.cli("backup", "prune", "--json", env=offline)
+    assert sorted(done.json["removed"]) == sorted(made[:2])
+    assert shop.published() == made[2:]
+
+
+def test_a_backup_that_is_much_smaller_than_usual_warns(big: Shop) -> None:
+    assert big.cli("backup", "nightly").err == ""
+    big.execute("truncate bulk")
+    result = big.cli("backup", "nightly")
+    assert result.code == 0
+    assert "Has something been deleted?" in result.err
+    assert len(result.err.splitlines()) == 1
+
+
+def test_roles_are_in_the_backup_and_their_passwords_only_on_request(shop: Shop) -> None:
+    role = f"{shop.target.dbname}_keeper"
+    shop.execute(f"create role {role} password 'geheim'")
+    try:
+        globals_sql = (shop.path_of(shop.back_up()) / "globals.sql").read_text()
+        assert f"CREATE ROLE {role}" in globals_sql
+        assert "SCRAM" not in globals_sql
+        made = shop.cli("backup", "create", "--role-passwords", "--json").json["id"]
+        assert "SCRAM-SHA-256$" in (shop.path_of(made) / "globals.sql").read_text()
+    finally:
+        shop.execute(f"drop role {role}")

@@ -3,7 +3,7 @@
 from pliers_db.backup.contents import differences, reading
 from pliers_db.backup.create import Options, create_backup
 from pliers_db.backup.manifest import Contents, Manifest, Proof
-from pliers_db.backup.nightly import Nightly, nightly_backup
+from pliers_db.backup.nightly import Nightly, nightly_backup, plan_prune, prune
 from pliers_db.backup.pack import Unpacked, unpack
 from pliers_db.backup.properties import PROPERTIES_FILE, Properties, read_properties
 from pliers_db.backup.recipe import CATALOG_FILE, Compression, find_clients, parse_compression
@@ -30,6 +30,8 @@ __all__ = [
     "find_clients",
     "nightly_backup",
     "parse_compression",
+    "plan_prune",
+    "prune",
     "read_properties",
     "reading",
     "retention_of",

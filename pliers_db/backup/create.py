@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 
 import psycopg
 
@@ -17,15 +18,20 @@ from pliers_db.backup.contents import DumpedTable, read_dumped, reading, unlimit
 from pliers_db.backup.dump import Dump, stored
 from pliers_db.backup.manifest import Client, Manifest, Source
 from pliers_db.backup.properties import PROPERTIES_FILE, read_properties
-from pliers_db.backup.recipe import CATALOG_FILE, Compression, choose_recipe, client_version
+from pliers_db.backup.recipe import CATALOG_FILE, Compression, Recipe, choose_recipe, client_version
 from pliers_db.backup.repository import Backup, Repository
 from pliers_db.backup.source import end_orphans, read_source
 from pliers_db.catalog import snapshot
+from pliers_db.config import Target
 from pliers_db.db import Connection, Database, ErrorClass, LockName, advisory_lock, classify
 from pliers_db.errors import BackupDiskFull, BackupFailed, BackupRefused, BackupServerGone
+from pliers_db.postgres import run_program
 from pliers_db.progress import SILENT, Reporter
 from pliers_db.units import format_count, format_size
 
+GLOBALS_FILE = "globals.sql"
+_LOOK_BACK = 5  # backups
+_MUCH_SMALLER, _SMALL = 0.5, 100_000  # of the usual size; below so many bytes sizes say nothing
 _MARGIN = 1.1  # a dump that grew by more than a tenth since the last one must try its luck
 
 
@@ -43,6 +49,8 @@ class Options:
     """None: the fastest that makes small files."""
     jobs: int = 2
     """How many tables to dump at a time, where the format allows it."""
+    role_passwords: bool = False
+    """Keep the hashes of the roles' passwords, too; takes a superuser."""
 
 
 DEFAULTS = Options()
@@ -109,9 +117,10 @@ def _back_up(
             dumped = dump.run(tables, contents.check, task, reporter)
             task.note("comparing" if options.hashes else "counting")
             held = contents.result()
-        further = [incoming.path / CATALOG_FILE, incoming.path / PROPERTIES_FILE]
+        further = [incoming.path / name for name in (CATALOG_FILE, PROPERTIES_FILE, GLOBALS_FILE)]
         further[0].write_text(json.dumps(catalog.as_dict(), indent=1), encoding="utf-8")
         further[1].write_text(json.dumps(properties.as_dict(), indent=1), encoding="utf-8")
+        warnings = [*dumped.warnings, *_dump_globals(recipe, database.target, further[2], options)]
         manifest = Manifest(
             id=incoming.id,
             started_at=started_at,
@@ -131,11 +140,40 @@ def _back_up(
             contents=held,
             files=(*dumped.files, *stored(incoming.path, further, reporter)),
             label=options.label,
-            warnings=dumped.warnings,
+            warnings=tuple(warnings),
         )
-        for warning in manifest.warnings:
+        for warning in warnings:
             reporter.info(warning)
+        if warning := _shrunk(repository, manifest):
+            reporter.warn(warning)
         return repository.publish(incoming, manifest)
+
+
+def _dump_globals(recipe: Recipe, target: Target, to: Path, options: Options) -> list[str]:
+    """Write the roles and tablespaces of the cluster; a role that may not read them is no reason to have no backup.
+
+    :returns: what went wrong.
+    """
+    arguments = ["--globals-only", "--no-password", f"--database={target.dbname}", f"--file={to}"]
+    if not options.role_passwords:
+        arguments.append("--no-role-passwords")
+    finished = run_program(recipe.binaries, "pg_dumpall", arguments, target=target)
+    if finished.returncode == 0:
+        return []
+    to.write_text("-- pg_dumpall --globals-only has failed\n", encoding="utf-8")
+    return [f"Roles are not in this backup: {line}" for line in finished.stderr.strip().splitlines()[-1:]]
+
+
+def _shrunk(repository: Repository, made: Manifest) -> str:
+    """A word of warning if the backup is much smaller than those before it."""
+    before = [b.manifest.size_bytes for b in repository.backups(made.source.database) if b.good and b.manifest]
+    usual = median(before[:_LOOK_BACK]) if before else 0
+    if made.size_bytes >= usual * _MUCH_SMALLER or usual < _SMALL:
+        return ""
+    return (
+        f"This backup has {format_size(made.size_bytes)}; the last ones had {format_size(usual)}. "
+        "Has something been deleted?"
+    )
 
 
 def _refuse_unreadable(tables: Sequence[DumpedTable], database: Database) -> None:

@@ -1,8 +1,8 @@
-"""What cron runs: a backup, then retention."""
+"""What cron runs: a backup, then retention; and retention by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from pliers_db.backup.create import DEFAULTS, Options, back_up
@@ -41,18 +41,37 @@ def nightly_backup(
         made = back_up(database, repository, options, reporter)
         if prove is not None:
             made = prove(made)
-        every = repository.backups(made.database)
+        broken = tuple(b for b in repository.backups(made.database) if not b.good)
         if not made.good:
-            return Nightly(made, (), tuple(b for b in every if not b.good))
-        by_id = {backup.id: backup for backup in every}
-        removed = []
-        for verdict in plan_retention(every, rules, made):
-            if not verdict.keep and repository.remove(by_id[verdict.id]):
-                reporter.info(f"Removed {verdict.id}: {verdict.reason}")
-                removed.append(verdict)
-        return Nightly(made, tuple(removed), tuple(b for b in every if not b.good))
+            return Nightly(made, (), broken)
+        verdicts = plan_prune(repository, rules, made.database, protect={made.id})
+        return Nightly(made, tuple(_apply(repository, verdicts, reporter)), broken)
 
 
-def plan_retention(backups: list[Backup], rules: Retention, made: Backup) -> list[Verdict]:
-    """What stays and what goes of one database's backups."""
-    return decide([Candidate(b.id, b.taken_at, b.proved) for b in backups if b.good], rules, protect={made.id})
+def plan_prune(repository: Repository, rules: Retention, database: str, protect: Collection[str] = ()) -> list[Verdict]:
+    """What stays and what goes of one database's good backups, newest first. Broken ones neither count nor go.
+
+    :param protect: ids that stay whatever the rules say.
+    """
+    good = [backup for backup in repository.backups(database) if backup.good]
+    return decide([Candidate(b.id, b.taken_at, b.proved) for b in good], rules, protect)
+
+
+def prune(repository: Repository, rules: Retention, database: str, reporter: Reporter = SILENT) -> list[Verdict]:
+    """Remove what the rules no longer keep.
+
+    :returns: the verdicts on those that are gone; one that is being read right now stays until the next time.
+    :raises BackupRunning: another run works in the folder.
+    """
+    with repository.locked("backup prune"):
+        repository.sweep()
+        return _apply(repository, plan_prune(repository, rules, database), reporter)
+
+
+def _apply(repository: Repository, verdicts: list[Verdict], reporter: Reporter) -> list[Verdict]:
+    removed = []
+    for verdict in verdicts:
+        if not verdict.keep and repository.remove(repository.find(verdict.id)):
+            reporter.info(f"Removed {verdict.id}: {verdict.reason}")
+            removed.append(verdict)
+    return removed

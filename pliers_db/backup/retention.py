@@ -1,10 +1,10 @@
-"""Which backups stay: by count and by age. Pure: it decides, the repository removes."""
+"""Which backups stay: by count, by age, and by day, week, month and year. Pure: it decides, the repository removes."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pliers_db.errors import BadSetting
@@ -12,12 +12,29 @@ from pliers_db.errors import BadSetting
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """A backup stays if any of the rules keeps it."""
+    """A backup stays if any of the rules keeps it; 0 switches a rule off.
+
+    The last four are grandfather, father and son: of each of the last so many days, weeks, months or years that have
+    backups the newest one stays. Days and weeks (from Monday) are those of UTC.
+    """
 
     keep_last: int = 3
     """The newest so many, whatever their age."""
     keep_days: int = 14
     """Everything that is at most so many days older than the newest."""
+    keep_daily: int = 0
+    keep_weekly: int = 0
+    keep_monthly: int = 0
+    keep_yearly: int = 0
+
+
+_PERIODS: Mapping[str, Callable[[datetime], tuple[int, ...]]] = {
+    "daily": lambda at: (at.year, at.month, at.day),
+    "weekly": lambda at: tuple(at.isocalendar()[:2]),
+    "monthly": lambda at: (at.year, at.month),
+    "yearly": lambda at: (at.year,),
+}
+_NOUNS = {"daily": "day", "weekly": "week", "monthly": "month", "yearly": "year"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +57,24 @@ class Verdict:
 
 
 def retention_of(section: Mapping[str, Any], where: str) -> Retention:
-    """Read ``keep_last`` and ``keep_days`` of ``[tool.pliers-db.backup]``.
+    """Read the rules of ``[tool.pliers-db.backup]``.
 
     :param where: the settings file, for errors.
     :raises BadSetting: not a whole number, or rules that keep nothing.
     """
     found: dict[str, int] = {}
-    for name in ("keep_last", "keep_days"):
-        value = section.get(name, getattr(Retention(), name))
+    for rule in fields(Retention):
+        value = section.get(rule.name, rule.default)
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise BadSetting(
-                f"backup.{name} is {value!r} ({where})",
+                f"backup.{rule.name} is {value!r} ({where})",
                 why="A whole number is expected, 0 or more.",
-                fix=f"Write {name} = {getattr(Retention(), name)}.",
+                fix=f"Write {rule.name} = {rule.default}.",
             )
-        found[name] = value
+        found[rule.name] = value
     if not any(found.values()):
         raise BadSetting(
-            f"backup.keep_last and backup.keep_days are both 0 ({where})",
-            why="No backup would be kept.",
-            fix="Write keep_last = 3.",
+            f"Every rule of retention is 0 ({where})", why="No backup would be kept.", fix="Write keep_last = 3."
         )
     return Retention(**found)
 
@@ -74,23 +89,29 @@ def decide(good: Sequence[Candidate], rules: Retention, protect: Collection[str]
     :returns: a verdict for each, newest first.
     """
     ranked = sorted(good, key=lambda each: (each.taken_at, each.id), reverse=True)
-    proved = next((each for each in ranked if each.proved), None)
-    return [
-        Verdict(each.id, True, "the newest that is proved")
-        if each is proved and rank > 0
-        else _judge(rank, each, ranked[0], rules, protect)
-        for rank, each in enumerate(ranked)
-    ]
+    reasons = _reasons(ranked, rules, protect)
+    return [Verdict(each.id, each.id in reasons, reasons.get(each.id, "no rule keeps it")) for each in ranked]
 
 
-def _judge(rank: int, one: Candidate, newest: Candidate, rules: Retention, protect: Collection[str]) -> Verdict:
-    if rank == 0:
-        return Verdict(one.id, True, "the newest")
-    if one.id in protect:
-        return Verdict(one.id, True, "just made")
-    if rank < rules.keep_last:
-        return Verdict(one.id, True, f"one of the last {rules.keep_last}")
-    age = newest.taken_at - one.taken_at
-    if age <= timedelta(days=rules.keep_days):
-        return Verdict(one.id, True, f"not older than {rules.keep_days} days")
-    return Verdict(one.id, False, f"{age.days} days older than the newest, and not one of the last {rules.keep_last}")
+def _reasons(ranked: Sequence[Candidate], rules: Retention, protect: Collection[str]) -> dict[str, str]:
+    """Why each backup that stays does; the first reason counts."""
+    found: dict[str, str] = {}
+    for rank, one in enumerate(ranked):
+        if rank == 0:
+            found[one.id] = "the newest"
+        elif one.id in protect:
+            found[one.id] = "just made"
+        elif rank < rules.keep_last:
+            found[one.id] = f"one of the last {rules.keep_last}"
+        elif ranked[0].taken_at - one.taken_at <= timedelta(days=rules.keep_days):
+            found[one.id] = f"not older than {rules.keep_days} days"
+    for name, period in _PERIODS.items():
+        newest: dict[tuple[int, ...], Candidate] = {}
+        for one in ranked:
+            newest.setdefault(period(one.taken_at.astimezone(UTC)), one)
+        for one in list(newest.values())[: getattr(rules, f"keep_{name}")]:
+            found.setdefault(one.id, f"the newest of its {_NOUNS[name]}")
+    proved = next((one for one in ranked if one.proved), None)
+    if proved is not None:
+        found.setdefault(proved.id, "the newest that is proved")
+    return found

@@ -43,6 +43,9 @@ CompressOption = Annotated[
     str | None,
     typer.Option("--compress", help="zstd:1 (default) to zstd:19, gzip:1 to gzip:9, lz4 or none.", show_default=False),
 ]
+PasswordsOption = Annotated[
+    bool, typer.Option("--role-passwords", help="Keep the hashes of the roles' passwords in globals.sql, too.")
+]
 
 
 @app.command()
@@ -51,6 +54,7 @@ def nightly(
     wait: WaitOption = 60.0,
     digests: DigestsOption = True,
     compress: CompressOption = None,
+    role_passwords: PasswordsOption = False,
     jobs: JobsOption = JOBS,
     verify: Annotated[bool, typer.Option("--verify", help="Prove the backup at once, as backup verify does.")] = False,
     env: EnvOption = None,
@@ -74,7 +78,9 @@ def nightly(
         project = settings.project
         rules = retention_of(project.section("backup"), str(project.config_file or "the defaults"))
         with open_database(settings, "backup nightly") as database:
-            options = _options(settings, label, wait, digests, compress, jobs)
+            options = _options(
+                settings, compress, label=label, wait=wait, hashes=digests, jobs=jobs, role_passwords=role_passwords
+            )
             repository = Repository(project.backups)
             done = nightly_backup(
                 database,
@@ -110,6 +116,7 @@ def create(
     wait: WaitOption = 60.0,
     digests: DigestsOption = True,
     compress: CompressOption = None,
+    role_passwords: PasswordsOption = False,
     jobs: JobsOption = JOBS,
     env: EnvOption = None,
     database_url: UrlOption = None,
@@ -124,7 +131,9 @@ def create(
     console = Console(quiet=quiet)
     announce(console, settings)
     with open_database(settings, "backup create") as database:
-        options = _options(settings, label, wait, digests, compress, jobs)
+        options = _options(
+            settings, compress, label=label, wait=wait, hashes=digests, jobs=jobs, role_passwords=role_passwords
+        )
         made = create_backup(database, Repository(settings.project.backups), options, console)
     if json:
         emit_json(_row(made))
@@ -190,6 +199,41 @@ def _tell_proof(backup: Backup) -> None:
             emit(f"  {finding}")
 
 
+@app.command()
+def prune(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would stay and what would go.")] = False,
+    env: EnvOption = None,
+    database_url: UrlOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Remove the backups that no retention rule keeps; no server is needed.
+
+    The newest good backup stays whatever the rules say, and so does the newest proved one.
+    """
+    from pliers_db.backup import Repository, plan_prune, prune, retention_of
+    from pliers_db.config import load_settings
+
+    settings = load_settings(env=env, database_url=database_url)
+    database = settings.target.dbname if settings.target else settings.embedded_database
+    repository = Repository(settings.project.backups)
+    rules = retention_of(settings.project.section("backup"), str(settings.project.config_file or "the defaults"))
+    verdicts = plan_prune(repository, rules, database)
+    gone = [] if dry_run else prune(repository, rules, database, Console(quiet=quiet))
+    if json:
+        emit_json(
+            {
+                "backups": [{"id": v.id, "keep": v.keep, "reason": v.reason} for v in verdicts],
+                "removed": [verdict.id for verdict in gone],
+            }
+        )
+    elif dry_run:
+        emit_table(("ID", "", "BECAUSE"), [(v.id, "stays" if v.keep else "goes", v.reason) for v in verdicts])
+    else:
+        emit(f"Removed {format_count(len(gone), 'backup')} of {database}, {len(verdicts) - len(gone)} stay")
+
+
 @app.command("list")
 def list_backups(
     every: Annotated[bool, typer.Option("--all", help="Of every database, not only of the configured one.")] = False,
@@ -234,14 +278,13 @@ def list_backups(
         raise typer.Exit(1)
 
 
-def _options(settings: Settings, label: str, wait: float, digests: bool, compress: str | None, jobs: int) -> Options:
+def _options(settings: Settings, compress: str | None, **further: Any) -> Options:
     from pliers_db.backup import Options, parse_compression
 
     where = "--compress"
     if compress is None and (set_one := settings.project.section("backup").get("compress")) is not None:
         compress, where = str(set_one), f"backup.compress in {settings.project.config_file}"
-    compression = None if compress is None else parse_compression(compress, where)
-    return Options(label=label, wait=wait, hashes=digests, compression=compression, jobs=jobs)
+    return Options(compression=None if compress is None else parse_compression(compress, where), **further)
 
 
 def _fold(error: PliersError) -> None:

@@ -214,7 +214,8 @@ def _check_roles(manifest: Manifest, place: Place, wishes: Wishes, arguments: li
         raise RestoreRefused(
             what,
             why="Tables and grants of the backup name it.",
-            fix=f'create role "{missing[0]}", or have everything belong to {place.role}: --no-owner'
+            fix=f'create role "{missing[0]}" (or take it from the backup\'s globals.sql), '
+            f"or have everything belong to {place.role}: --no-owner"
             if missing
             else "Restore as a superuser, or with --no-owner.",
         )
