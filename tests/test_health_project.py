@@ -49,6 +49,15 @@ def test_the_report_says_where_its_environment_comes_from(cli: Cli) -> None:
     assert "staging, from --env;" in cli("health", "--only", "config", "--env", "staging").out
 
 
+def test_a_full_disk_for_backups_is_found(judge: Outcomes, project: Path, small_disk: Callable[[int], Path]) -> None:
+    (project / "migrations" / "20260101000000_one.sql").write_text("select 1;\n")
+    disk = small_disk(20_000)
+    (project / "backups").symlink_to(disk)
+    assert judge.found("files") == []
+    (disk / "filler").write_bytes(b"x" * 10_000_000)
+    assert judge.found("files") == ["backups"]
+
+
 def test_a_project_without_migrations_is_told_so(judge: Outcomes, project: Path) -> None:
     assert judge.found("files") == ["migrations"]
     (project / "migrations" / "20260101000000_one.sql").write_text("select 1;\n")

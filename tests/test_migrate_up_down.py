@@ -74,6 +74,17 @@ def test_redo_rolls_back_and_applies_again(cli: Cli, abc: list[str], conn: Conne
     assert columns == (1,)
 
 
+def test_redo_that_stops_between_its_halves_says_so(cli: Cli, abc: list[str], write: Write, conn: Connection) -> None:
+    """Not exit 6: things are not as before."""
+    assert cli("migrate", "up").code == 0
+    write("0003_c", "create table c (); select no_such_function();")
+    result = cli("migrate", "redo", "--json")
+    assert result.code == 7, result.out
+    assert result.json["error"]["message"].startswith("Rolled back 1 migration, not applied again")
+    assert "migrate up" in result.json["error"]["fix"]
+    assert applied_ids(conn) == ["0001_a", "0002_b"]
+
+
 def test_a_rollback_without_a_file_changes_and_records_nothing(cli: Cli, write: Write, conn: Connection) -> None:
     write("0001_a", "create table a ();")
     write("0002_b", "create table b ();", down=None)

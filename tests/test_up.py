@@ -47,6 +47,9 @@ def test_a_fresh_clone_becomes_a_healthy_database_and_stays_as_it_is(unconfigure
     assert first.json["health"]["counts"]["fail"] == 0
     assert (clone / "data" / "embedded").exists()
 
+    silent = unconfigured("up", "--quiet")
+    assert (silent.code, silent.out) == (0, ""), silent.err
+
     again = unconfigured("up")
     assert again.code == 0, again.err
     assert "Migrations: all were applied before" in again.out

@@ -51,7 +51,9 @@ def start(
     from pliers_db.postgres import start_embedded
 
     console = Console(quiet=quiet or json)
-    _show(start_embedded(_settings(env, console), port, console), json=json)
+    found = start_embedded(_settings(env, console), port, console)
+    if json or not quiet:
+        _show(found, json=json)
 
 
 @app.command()
@@ -65,7 +67,7 @@ def stop(
     ran = stop_embedded(_settings(env, console), console)
     if json:
         emit_json({"stopped": ran})
-    else:
+    elif not quiet:
         emit("stopped" if ran else "was not running")
 
 

@@ -60,7 +60,7 @@ def up(
                 "health": report.as_dict(),
             }
         )
-    else:
+    elif not quiet or report.exit_code():
         emit(f"Migrations: {_done(len(migrated.applied), 'applied now', 'all were applied before')}")
         if seeded is None:
             why = (

@@ -10,7 +10,7 @@ import psycopg
 
 from pliers_db.config import Environment, check_allowed
 from pliers_db.db import Connection, Database, read_stamp, write_stamp
-from pliers_db.errors import NoRollback
+from pliers_db.errors import MigrationFailed, MigrationPartial, NoRollback
 from pliers_db.migrate import engine
 from pliers_db.migrate.engine import DEFAULTS, Options, check_files, find_rollbacks, session
 from pliers_db.migrate.files import Folder, MigrationFile
@@ -127,7 +127,15 @@ def down(
             pairs = find_rollbacks(conn, history, planned, folder)
             forward = _files(planned)[::-1] if again else []
             rolled_back = engine.roll_back(database, conn, history, pairs, options, reporter)
-            applied = engine.apply(database, conn, history, forward, folder, options, reporter) if again else []
+            try:
+                applied = engine.apply(database, conn, history, forward, folder, options, reporter) if again else []
+            except MigrationFailed as error:  # it says "as before", which the roll-back has made untrue
+                raise MigrationPartial(
+                    f"Rolled back {format_count(len(rolled_back), 'migration')}, not applied again: {error.message}",
+                    why=error.why,
+                    fix="Correct it, then: pliers-db migrate up",
+                    **error.details,
+                ) from error
         return Outcome(applied=tuple(applied), rolled_back=tuple(rolled_back), status=look(conn, folder))
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 
 from pliers_db.config import Environment
@@ -14,7 +15,9 @@ from pliers_db.health.check import Finding, Judgement, Privilege, check
 from pliers_db.health.outcome import Level
 from pliers_db.health.session import load
 from pliers_db.health.situation import Situation, environment_and_source
-from pliers_db.units import format_count
+from pliers_db.units import format_count, format_size
+
+_FULL = 16 << 20  # bytes; less does not hold the smallest cluster's backup and its temporary files
 
 
 @check(
@@ -64,6 +67,8 @@ class _Files:
     migrations: int | None
     seeds: bool
     backups_writable: bool
+    backups_free: int
+    """Bytes."""
 
 
 def _look_at_files(at: Situation) -> _Files:
@@ -75,7 +80,7 @@ def _look_at_files(at: Situation) -> _Files:
     place = project.backups
     while not place.exists():
         place = place.parent
-    return _Files(migrations, project.seeds.is_dir(), os.access(place, os.W_OK))
+    return _Files(migrations, project.seeds.is_dir(), os.access(place, os.W_OK), shutil.disk_usage(place).free)
 
 
 @check(
@@ -98,6 +103,9 @@ def files(found: _Files, at: Situation) -> Judgement:
         findings.append(
             Finding(Level.WARN, "backups", f"{project.backups} cannot be written to", "Correct its owner or mode.")
         )
+    elif found.backups_free < _FULL:
+        free = f"the disk of {project.backups} is full: {format_size(found.backups_free)} left"
+        findings.append(Finding(Level.WARN, "backups", free, "Make room there."))
     seeds = "seeds" if found.seeds else "no seeds"
     return Judgement(f"{format_count(found.migrations or 0, 'migration')}, {seeds}, backups writable", findings)
 
