@@ -92,7 +92,11 @@ class Lent:
 
     def note(self, gen: Any) -> Any:
         """Take notice of what is about to run. :returns: the statement, None or Ellipsis as `statement_of` does."""
-        statement = statement_of(gen)
+        argument = _STATEMENT.get(gen.__name__)  # `statement_of`, without the call
+        if argument is not None:
+            statement = gen.gi_frame.f_locals.get(argument, ...)
+        else:
+            statement = statement_of(gen)
         if statement is not None and self.footprint is not Footprint.SESSION:
             step = footprint(statement)
             if step is not Footprint.NOTHING:

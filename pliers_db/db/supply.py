@@ -36,6 +36,9 @@ IDLE = TransactionStatus.IDLE
 _FRESH = 0.02
 
 
+_wait = psycopg.Connection.wait  # this runs for every statement: super() would cost more than what it is used for
+
+
 class PooledConnection(Lent, psycopg.Connection[Any]):
     """A connection of the pool."""
 
@@ -43,7 +46,7 @@ class PooledConnection(Lent, psycopg.Connection[Any]):
         statement = self.note(gen)
         self.busy_since = begun = time.monotonic()
         try:
-            result = super().wait(gen, interval, timeout)
+            result = _wait(self, gen, interval, timeout)
         except BaseException as error:
             self.busy_since = 0.0
             if statement is not None:
