@@ -127,6 +127,20 @@ async def test_a_storm_of_cancellations_loses_nothing(what: str, target: Target)
 
 
 @in_a_loop
+async def test_cancelled_in_the_moment_when_its_turn_has_come_it_hands_the_connection_on(target: Target) -> None:
+    async with AsyncDatabase(target, replace(LIMITS, max_size=1)) as database:
+        conn = await database.borrow()
+        waiting = asyncio.create_task(database.borrow())
+        await eventually(lambda: database.stats().waiting == 1)
+        database.give_back(conn)  # it is the waiting task's now, which has not run yet
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert await database.borrow(timeout=5.0) is conn
+        database.give_back(conn)
+
+
+@in_a_loop
 async def test_cancelled_while_connecting_the_slot_is_free_again(proxy: FaultProxy) -> None:
     async with AsyncDatabase(proxy.target(), replace(LIMITS, min_size=0, max_size=1)) as database:
         proxy.latency = 0.1
