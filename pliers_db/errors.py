@@ -334,6 +334,24 @@ class UnknownStatement(InputError):
     code = "migrate.unknown-statement"
 
 
+class NoGitRef(InputError):
+    """git cannot tell what has changed."""
+
+    code = "migrate.git"
+
+
+class ScratchUnusable(ServerError):
+    """The server named for trying migrations out cannot be used for it."""
+
+    code = "migrate.scratch"
+
+
+class ScratchProtected(RefusedError):
+    """The server named for trying migrations out is a protected one."""
+
+    code = "migrate.scratch-protected"
+
+
 class ReadOnlyDatabase(ServerError):
     """The database takes no writes."""
 

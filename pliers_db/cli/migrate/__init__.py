@@ -5,8 +5,10 @@ from __future__ import annotations
 import typer
 
 from pliers_db.cli.migrate import record, run
+from pliers_db.cli.migrate.verify import verify
 
 app = typer.Typer(help="Apply, roll back and inspect migrations.", no_args_is_help=True)
 
 for command in (run.new, run.status, run.up, run.down, run.redo, record.history, record.repair, record.unlock):
     app.command()(command)
+app.command()(verify)
