@@ -67,6 +67,7 @@ class SqlMigration(Migration):  # type: ignore[misc]  # yoyo is not typed
         # Not yoyo's __init__: it enters every migration into a registry of the whole process.
         self.id = migration_id
         self.hash = migration_hash(migration_id)
+        self.path = str(file.path if file else migration_id)  # for yoyo's repr
         self.file = file
         self.undo = rollback
         self.steps: list[object] = []
