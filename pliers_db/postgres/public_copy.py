@@ -1,7 +1,7 @@
 """A copy of PostgreSQL's programs that every account may read.
 
-As root the server runs as another account, which cannot enter a virtual environment below /root or any other folder
-that is root's alone. Then the programs are copied once to a place where it can: 35 MB, a fraction of a second.
+As root the server runs as another account, which cannot enter a virtual environment below root's home or another
+folder that is root's alone. Then the programs are copied once to a place where it can: 35 MB, a fraction of a second.
 """
 
 from __future__ import annotations

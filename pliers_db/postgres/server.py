@@ -423,8 +423,8 @@ def _end_processes(partial: Path) -> None:
 def _passage(data: Path, account: Account | None) -> Iterator[tuple[str, tuple[int, ...]]]:
     """A name by which the account can enter a data folder of its own, and the descriptors that go with it.
 
-    Below /root it cannot go down the path. But a folder that root has opened stays open in a child, and Linux lets one
-    in by that descriptor without asking about the folders above.
+    Below root's home it cannot go down the path. But a folder that root has opened stays open in a child, and Linux
+    lets one in by that descriptor without asking about the folders above.
     """
     if account is None or account.reaches(data):
         yield str(data), ()
