@@ -1,5 +1,10 @@
 """Fixtures come in families, one file each."""
 
+import signal
+
+# A shell's background job starts with SIGINT ignored, and so would every command that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 pytest_plugins = [
     "tests.fix_server",
     "tests.fix_cli",

@@ -273,3 +273,24 @@ def test_a_dump_can_be_streamed(server: Server, target: Target, conn: Connection
         program.wait().check()
     listing = read_program(server.binaries, "pg_restore", ["--list"], stdin=taken.getvalue())
     assert "TABLE DATA public t" in listing
+
+
+def test_a_folder_of_path_that_may_not_be_entered_is_passed_over(tmp_path: Path) -> None:
+    """After su, PATH still holds folders of root's; looking into one must not end in PermissionError."""
+    closed = tmp_path / "closed" / "bin"
+    closed.mkdir(parents=True)
+    code = (
+        "import os, sys\n"
+        "from pliers_db.postgres import find_binaries\n"
+        "from pliers_db.errors import BinariesMissing\n"
+        "os.environ['PATH'] = sys.argv[1]\n"
+        "if os.geteuid() == 0: os.setgid(65534); os.setuid(65534)\n"
+        "try: find_binaries(9)\n"
+        "except BinariesMissing: print('told')\n"
+    )
+    (tmp_path / "closed").chmod(0o000)
+    try:
+        done = subprocess.run([sys.executable, "-c", code, str(closed)], capture_output=True, text=True, cwd="/")
+    finally:
+        (tmp_path / "closed").chmod(0o700)
+    assert done.stdout == "told\n", done.stderr

@@ -90,7 +90,8 @@ def _folders() -> Iterator[tuple[str, Path]]:
     for entry in os.environ.get("PATH", os.defpath).split(os.pathsep):
         program = Path(entry) / "pg_dump"
         # Debian's /usr/bin/pg_dump is a script that takes the version of some cluster, not one that we know.
-        if entry and program.is_file() and program.resolve().name != "pg_wrapper":
+        # os.access: a folder of PATH that we may not enter (root's, after su) holds nothing for us and is no error.
+        if entry and os.access(program, os.X_OK) and program.is_file() and program.resolve().name != "pg_wrapper":
             yield "PATH", program.resolve().parent
 
 
