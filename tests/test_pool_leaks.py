@@ -16,6 +16,7 @@ import pytest
 from pliers_db.config import PoolSettings, Target
 from pliers_db.db import Database
 
+KINDS = {"Connection": psycopg.Connection, "Cursor": psycopg.Cursor, "Transaction": psycopg.Transaction}
 SMALL = PoolSettings(min_size=1, max_size=2, checkout_timeout=20.0)
 
 
@@ -100,9 +101,8 @@ def test_a_connection_in_good_hands_is_not_reported(target: Target, caplog: pyte
 def test_ten_thousand_checkouts_leave_no_object_behind(target: Target) -> None:
     def objects() -> dict[str, int]:
         gc.collect()
-        kinds = (psycopg.Connection, psycopg.Cursor, psycopg.Transaction)
         everything = gc.get_objects()
-        return {kind.__name__: sum(isinstance(o, kind) for o in everything) for kind in kinds} | {
+        return {name: sum(isinstance(o, kind) for o in everything) for name, kind in KINDS.items()} | {
             "all": len(everything)
         }
 
@@ -117,14 +117,19 @@ def test_ten_thousand_checkouts_leave_no_object_behind(target: Target) -> None:
                     conn.execute("select count(*) from pg_class")
             database.stats()
 
+        def growth() -> dict[str, int]:
+            before = objects()
+            use(10_000)
+            after = objects()
+            return {kind: after[kind] - before[kind] for kind in after}
+
         use(1000)
-        before = objects()
-        use(10_000)
-        after = objects()
-    assert {k: after[k] for k in ("Connection", "Cursor", "Transaction")} == {
-        k: before[k] for k in ("Connection", "Cursor", "Transaction")
-    }
-    assert after["all"] < before["all"] + 500
+        # What is left behind grows with every round; what other threads of the test run make in between does not.
+        rounds = [growth()]
+        while len(rounds) < 3 and (rounds[-1]["all"] >= 500 or any(rounds[-1][kind] for kind in KINDS)):
+            rounds.append(growth())
+    assert [rounds[-1][kind] for kind in KINDS] == [0, 0, 0], rounds
+    assert rounds[-1]["all"] < 500, rounds
 
 
 def test_the_pool_itself_goes_when_it_is_closed(target: Target) -> None:

@@ -147,7 +147,9 @@ def test_a_server_that_dies_in_the_middle_keeps_the_database(project: Path) -> N
 def test_two_restores_of_one_database_do_not_meet(backed_up: Shop) -> None:
     first = backed_up.cli.start("restore", "latest")
     wait_until(lambda: working(backed_up))
+    first.send_signal(signal.SIGSTOP)  # it must not be done before the second has begun
     second = backed_up.cli("restore", "latest", "--json")
+    first.send_signal(signal.SIGCONT)
     assert second.code == 5
     assert second.json["error"]["code"] == "restore.locked"
     _, err = first.communicate(timeout=60)
