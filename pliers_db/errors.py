@@ -486,6 +486,12 @@ class BackupCorrupt(InputError):
     code = "backup.corrupt"
 
 
+class NoIdentity(InputError):
+    """A backup is encrypted, and no key that was given opens it; nothing was touched."""
+
+    code = "backup.no-identity"
+
+
 class BackupRunning(LockedError):
     """Another backup run works in this folder."""
 

@@ -52,7 +52,8 @@ def fingerprint(target: Target) -> dict[str, Any]:
     with connect(target) as conn:
         tables = conn.execute(
             "select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace"
-            " where c.relkind in ('r', 'm') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema' order by 1, 2"
+            " where c.relkind in ('r', 'm') and c.relispopulated and n.nspname !~ '^pg_'"
+            " and n.nspname <> 'information_schema' order by 1, 2"
         ).fetchall()
         found: dict[str, Any] = {}
         for schema, name in tables:

@@ -133,10 +133,8 @@ def test_a_dump_from_elsewhere_is_read_through_before_it_is_restored(shop: Shop,
     foreign = tmp_path / "foreign.dump"
     foreign.write_bytes(whole.read_bytes()[:-200])
     assert shop.cli("restore", str(foreign), "--json").json["error"]["code"] == "backup.corrupt"
-    foreign.write_text("create table t (a int);")
-    refused = shop.cli("restore", str(foreign), "--json")
-    assert refused.code == 2
-    assert "psql" in refused.json["error"]["fix"]
+    foreign.write_text("no dump at all")
+    assert shop.cli("restore", str(foreign), "--json").code == 2
     assert shop.cli("restore", str(tmp_path / "nothing.dump")).code == 2
     foreign.write_bytes(whole.read_bytes())
     shop.execute("truncate notes")

@@ -1,10 +1,12 @@
 """Logical backups: made by pg_dump, proved by a manifest, kept in a folder."""
 
+from pliers_db.backup.age import parse_recipients, read_identities
 from pliers_db.backup.contents import differences, reading
 from pliers_db.backup.create import Options, create_backup
+from pliers_db.backup.files import make_folder
 from pliers_db.backup.manifest import Contents, Manifest, Proof
 from pliers_db.backup.nightly import Nightly, nightly_backup, plan_prune, prune
-from pliers_db.backup.pack import Unpacked, unpack
+from pliers_db.backup.pack import opened, pieces, unpack
 from pliers_db.backup.properties import PROPERTIES_FILE, Properties, read_properties
 from pliers_db.backup.recipe import CATALOG_FILE, Compression, find_clients, parse_compression
 from pliers_db.backup.repository import LATEST, Backup, Repository
@@ -24,14 +26,18 @@ __all__ = [
     "Properties",
     "Repository",
     "Retention",
-    "Unpacked",
     "create_backup",
     "differences",
     "find_clients",
+    "make_folder",
     "nightly_backup",
+    "opened",
     "parse_compression",
+    "parse_recipients",
+    "pieces",
     "plan_prune",
     "prune",
+    "read_identities",
     "read_properties",
     "reading",
     "retention_of",

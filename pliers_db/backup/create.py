@@ -14,9 +14,12 @@ from statistics import median
 import psycopg
 
 from pliers_db import __version__
+from pliers_db.backup import age
+from pliers_db.backup.age import parse_recipients
 from pliers_db.backup.contents import DumpedTable, read_dumped, reading, unlimited
-from pliers_db.backup.dump import Dump, stored
+from pliers_db.backup.dump import Dump
 from pliers_db.backup.manifest import Client, Manifest, Source
+from pliers_db.backup.pack import pack
 from pliers_db.backup.properties import PROPERTIES_FILE, read_properties
 from pliers_db.backup.recipe import CATALOG_FILE, Compression, Recipe, choose_recipe, client_version
 from pliers_db.backup.repository import Backup, Repository
@@ -24,8 +27,8 @@ from pliers_db.backup.source import end_orphans, read_source
 from pliers_db.catalog import snapshot
 from pliers_db.config import Target
 from pliers_db.db import Connection, Database, ErrorClass, LockName, advisory_lock, classify
-from pliers_db.errors import BackupDiskFull, BackupFailed, BackupRefused, BackupServerGone
-from pliers_db.postgres import run_program
+from pliers_db.errors import BackupDiskFull, BackupFailed, BackupRefused, BackupServerGone, ProgramFailed
+from pliers_db.postgres import read_program
 from pliers_db.progress import SILENT, Reporter
 from pliers_db.units import format_count, format_size
 
@@ -49,6 +52,8 @@ class Options:
     """None: the fastest that makes small files."""
     jobs: int = 2
     """How many tables to dump at a time, where the format allows it."""
+    encrypt_to: tuple[str, ...] = ()
+    """Public keys, of age or SSH; the secret ones are only needed to restore."""
     role_passwords: bool = False
     """Keep the hashes of the roles' passwords, too; takes a superuser."""
 
@@ -106,7 +111,8 @@ def _back_up(
     tables = read_dumped(conn)
     _refuse_unreadable(tables, database)
     catalog, properties = snapshot(conn), read_properties(conn, source.database)
-    recipe = choose_recipe(source.server_major, options.compression, options.jobs)
+    recipients = parse_recipients(options.encrypt_to, "--encrypt-to") if options.encrypt_to else []
+    recipe = choose_recipe(source.server_major, options.compression, options.jobs, recipients)
     expected = _expected_size(repository, source)
     with repository.incoming(source.database) as incoming:
         dump = Dump(recipe, database.target, incoming.path, row[0], options.wait, _application(incoming.id))
@@ -117,10 +123,15 @@ def _back_up(
             dumped = dump.run(tables, contents.check, task, reporter)
             task.note("comparing" if options.hashes else "counting")
             held = contents.result()
-        further = [incoming.path / name for name in (CATALOG_FILE, PROPERTIES_FILE, GLOBALS_FILE)]
-        further[0].write_text(json.dumps(catalog.as_dict(), indent=1), encoding="utf-8")
-        further[1].write_text(json.dumps(properties.as_dict(), indent=1), encoding="utf-8")
-        warnings = [*dumped.warnings, *_dump_globals(recipe, database.target, further[2], options)]
+        roles, warnings = _read_globals(recipe, database.target, options)
+        small = {
+            CATALOG_FILE: json.dumps(catalog.as_dict(), indent=1).encode(),
+            PROPERTIES_FILE: json.dumps(properties.as_dict(), indent=1).encode(),
+            GLOBALS_FILE: roles,
+        }
+        suffix = age.SUFFIX if recipients else ""
+        further = [pack(data, incoming.path / f"{name}{suffix}", recipients=recipients) for name, data in small.items()]
+        warnings = [*dumped.warnings, *warnings]
         manifest = Manifest(
             id=incoming.id,
             started_at=started_at,
@@ -138,7 +149,8 @@ def _back_up(
             ),
             dump=recipe.name,
             contents=held,
-            files=(*dumped.files, *stored(incoming.path, further, reporter)),
+            encrypted_to=options.encrypt_to,
+            files=(*dumped.files, *further),
             label=options.label,
             warnings=tuple(warnings),
         )
@@ -149,19 +161,20 @@ def _back_up(
         return repository.publish(incoming, manifest)
 
 
-def _dump_globals(recipe: Recipe, target: Target, to: Path, options: Options) -> list[str]:
-    """Write the roles and tablespaces of the cluster; a role that may not read them is no reason to have no backup.
+def _read_globals(recipe: Recipe, target: Target, options: Options) -> tuple[bytes, list[str]]:
+    """The roles and tablespaces of the cluster; a role that may not read them is no reason to have no backup.
 
-    :returns: what went wrong.
+    :returns: the SQL, and what went wrong.
     """
-    arguments = ["--globals-only", "--no-password", f"--database={target.dbname}", f"--file={to}"]
+    arguments = ["--globals-only", "--no-password", f"--database={target.dbname}"]
     if not options.role_passwords:
         arguments.append("--no-role-passwords")
-    finished = run_program(recipe.binaries, "pg_dumpall", arguments, target=target)
-    if finished.returncode == 0:
-        return []
-    to.write_text("-- pg_dumpall --globals-only has failed\n", encoding="utf-8")
-    return [f"Roles are not in this backup: {line}" for line in finished.stderr.strip().splitlines()[-1:]]
+    try:
+        return read_program(recipe.binaries, "pg_dumpall", arguments, target=target).encode(), []
+    except ProgramFailed as error:
+        return b"-- pg_dumpall --globals-only has failed\n", [
+            f"Roles are not in this backup: {line}" for line in error.why.splitlines()[-1:]
+        ]
 
 
 def _shrunk(repository: Repository, made: Manifest) -> str:

@@ -88,7 +88,7 @@ class Dump:
             tempfile.TemporaryFile() as answer,
             start_program(self.recipe.binaries, "pg_restore", ["--list"], stdin=PIPE, stdout=answer) as lister,
             self._start(stdout=PIPE) as program,
-            packing(self.folder / self.recipe.name, level=level) as packer,
+            packing(self.folder / self.recipe.name, level=level, recipients=self.recipe.recipients) as packer,
         ):
             listening = True  # pg_restore --list reads the table of contents at the front, and leaves
             while data := program.stdout.read1(_CHUNK):  # type: ignore[attr-defined]
@@ -100,11 +100,10 @@ class Dump:
                 tick()
             finished = program.wait(tick)
             _check(finished)
-            file = packer.finish()
             lister.wait().check()
             answer.seek(0)
             listing = answer.read().decode(errors="replace")
-        return Dumped((file,), tuple(finished.stderr.splitlines()), packer.raw_size), listing
+        return Dumped((packer.stored,), tuple(finished.stderr.splitlines()), packer.raw_size), listing
 
     def _start(self, stdout: int = DEVNULL) -> AbstractContextManager[Program]:
         return start_program(

@@ -157,6 +157,8 @@ class Manifest:
     contents: Contents
     files: tuple[StoredFile, ...]
     proof: Proof | None = None
+    encrypted_to: tuple[str, ...] = ()
+    """The public keys it is encrypted to; empty: it is not encrypted."""
     label: str = ""
     warnings: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION

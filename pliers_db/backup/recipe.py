@@ -9,10 +9,13 @@ The fastest safe way depends on what is installed (research, backup §2.1; bench
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+from pliers_db.backup import age
 from pliers_db.backup.pack import SUFFIX
 from pliers_db.errors import BadSetting, BinariesMissing
 from pliers_db.postgres import Binaries, find_binaries, read_program, run_program
@@ -45,11 +48,15 @@ class Recipe:
     packed: bool = False
     """Compressed by us on its way to the disk, not by pg_dump."""
     jobs: int = 1
+    recipients: tuple[Any, ...] = ()
+    """Encrypted to these."""
 
     @property
     def name(self) -> str:
         """The name of the dump's file or folder."""
-        return "dump" if self.format == DIRECTORY else f"dump.pgc{SUFFIX}" if self.packed else "dump.pgc"
+        if self.format == DIRECTORY:
+            return "dump"
+        return "dump.pgc" + (SUFFIX if self.packed else "") + (age.SUFFIX if self.recipients else "")
 
     def arguments(self, snapshot: str, wait: float, folder: Path) -> list[str]:
         """pg_dump's arguments.
@@ -98,18 +105,29 @@ def parse_compression(text: str, where: str) -> Compression:
     return Compression(found[1], {"zstd": 1, "gzip": 6}.get(found[1]) if level is None else level)
 
 
-def choose_recipe(server_major: int, compression: Compression | None = None, jobs: int = 2) -> Recipe:
+def choose_recipe(
+    server_major: int, compression: Compression | None = None, jobs: int = 2, recipients: Sequence[Any] = ()
+) -> Recipe:
     """The recipe for a server: the pg_dump of its own major version if there is one, else a newer one.
 
     An older pg_dump refuses a newer server; a newer one writes an archive that the server's own pg_restore cannot read.
 
     :param compression: default: zstd:1.
     :param jobs: how many tables at a time.
+    :param recipients: encrypt to these; then we pack, so that nothing plain touches the disk.
     :raises BinariesMissing: only older ones are here.
     :raises BadSetting: the pg_dump here cannot compress that way, nor can we.
     """
     binaries = find_clients(server_major)
     wanted = compression or Compression()
+    if recipients:
+        if wanted.method not in ("zstd", "none"):
+            raise BadSetting(
+                f"An encrypted backup cannot be compressed with {wanted.method}",
+                why="It is packed by pliers-db, which compresses with zstd.",
+                fix="Take zstd:1.",
+            )
+        return Recipe(binaries, CUSTOM, wanted, packed=True, recipients=tuple(recipients))
     if wanted.method in ("none", "gzip") or _can(binaries, wanted.method):
         return Recipe(binaries, DIRECTORY, wanted, jobs=jobs)
     if wanted.method != "zstd":

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pliers_db.cli.backup_view import cells, row, tell_proof, told
 from pliers_db.cli.console import Console, emit, emit_json, emit_table
 from pliers_db.cli.context import (
     DebugOption,
@@ -20,12 +20,13 @@ from pliers_db.cli.context import (
     resolve,
 )
 from pliers_db.cli.group import COMMANDS
+from pliers_db.cli.identity import IdentityOption
 from pliers_db.cli.jobs import JOBS, JobsOption
 from pliers_db.errors import PliersError
-from pliers_db.units import format_count, format_duration, format_size
+from pliers_db.units import format_count
 
 if TYPE_CHECKING:
-    from pliers_db.backup import Backup, Options
+    from pliers_db.backup import Options
     from pliers_db.config import Settings
 
 app = typer.Typer(help=COMMANDS["backup"], no_args_is_help=True)
@@ -43,6 +44,10 @@ CompressOption = Annotated[
     str | None,
     typer.Option("--compress", help="zstd:1 (default) to zstd:19, gzip:1 to gzip:9, lz4 or none.", show_default=False),
 ]
+EncryptOption = Annotated[
+    list[str] | None,
+    typer.Option("--encrypt-to", help="Public key of age or SSH; may be given several times.", show_default=False),
+]
 PasswordsOption = Annotated[
     bool, typer.Option("--role-passwords", help="Keep the hashes of the roles' passwords in globals.sql, too.")
 ]
@@ -54,9 +59,11 @@ def nightly(
     wait: WaitOption = 60.0,
     digests: DigestsOption = True,
     compress: CompressOption = None,
+    encrypt_to: EncryptOption = None,
     role_passwords: PasswordsOption = False,
     jobs: JobsOption = JOBS,
     verify: Annotated[bool, typer.Option("--verify", help="Prove the backup at once, as backup verify does.")] = False,
+    identity: IdentityOption = None,
     env: EnvOption = None,
     database_url: UrlOption = None,
     json: JsonOption = False,
@@ -67,7 +74,7 @@ def nightly(
 
     Without a terminal it is silent on success and writes one line on failure.
     """
-    from pliers_db.backup import Repository, nightly_backup, retention_of
+    from pliers_db.backup import Repository, nightly_backup, read_identities, retention_of
     from pliers_db.restore import verify as prove
 
     cron = not sys.stderr.isatty()
@@ -77,9 +84,17 @@ def nightly(
         announce(console, settings)
         project = settings.project
         rules = retention_of(project.section("backup"), str(project.config_file or "the defaults"))
+        identities = read_identities(identity) if identity is not None else []
         with open_database(settings, "backup nightly") as database:
             options = _options(
-                settings, compress, label=label, wait=wait, hashes=digests, jobs=jobs, role_passwords=role_passwords
+                settings,
+                compress,
+                encrypt_to,
+                label=label,
+                wait=wait,
+                hashes=digests,
+                jobs=jobs,
+                role_passwords=role_passwords,
             )
             repository = Repository(project.backups)
             done = nightly_backup(
@@ -88,7 +103,9 @@ def nightly(
                 rules,
                 options,
                 console,
-                prove=(lambda made: prove(made, repository, reporter=console)) if verify else None,
+                prove=(lambda made: prove(made, repository, identities=identities, reporter=console))
+                if verify
+                else None,
             )
     except PliersError as error:
         if cron and not json:
@@ -97,13 +114,13 @@ def nightly(
     if json:
         emit_json(
             {
-                "backup": _row(done.backup),
+                "backup": row(done.backup),
                 "removed": [{"id": verdict.id, "reason": verdict.reason} for verdict in done.removed],
                 "broken": [{"id": backup.id, "problem": backup.problem} for backup in done.broken],
             }
         )
     elif not console.quiet:
-        emit(_told(done.backup))
+        emit(told(done.backup))
     for backup in done.broken:
         console.warn(f"Backup {backup.id} is broken: {backup.problem} ({backup.path})")
     if not done.backup.good:
@@ -116,6 +133,7 @@ def create(
     wait: WaitOption = 60.0,
     digests: DigestsOption = True,
     compress: CompressOption = None,
+    encrypt_to: EncryptOption = None,
     role_passwords: PasswordsOption = False,
     jobs: JobsOption = JOBS,
     env: EnvOption = None,
@@ -132,13 +150,20 @@ def create(
     announce(console, settings)
     with open_database(settings, "backup create") as database:
         options = _options(
-            settings, compress, label=label, wait=wait, hashes=digests, jobs=jobs, role_passwords=role_passwords
+            settings,
+            compress,
+            encrypt_to,
+            label=label,
+            wait=wait,
+            hashes=digests,
+            jobs=jobs,
+            role_passwords=role_passwords,
         )
         made = create_backup(database, Repository(settings.project.backups), options, console)
     if json:
-        emit_json(_row(made))
+        emit_json(row(made))
     elif not quiet:
-        emit(_told(made))
+        emit(told(made))
 
 
 @app.command()
@@ -148,6 +173,7 @@ def verify(
         str | None,
         typer.Option("--into", help="URL of a server to use instead of a scratch server.", show_default=False),
     ] = None,
+    identity: IdentityOption = None,
     jobs: JobsOption = JOBS,
     env: EnvOption = None,
     database_url: UrlOption = None,
@@ -159,7 +185,7 @@ def verify(
 
     The result is written into the manifest. Exit code 1 if a backup is broken.
     """
-    from pliers_db.backup import Repository
+    from pliers_db.backup import Repository, read_identities
     from pliers_db.config import load_settings, parse_url
     from pliers_db.restore import verify as prove
 
@@ -168,35 +194,18 @@ def verify(
     repository = Repository(settings.project.backups)
     console = Console(quiet=quiet)
     server = parse_url(into, "--into") if into is not None else None
+    identities = read_identities(identity) if identity is not None else []
     chosen = repository.backups(database) if backup == "all" else [repository.find(backup, database)]
     done = []
     for each in chosen:
         console.info(f"Proving {each.id}")
-        done.append(prove(each, repository, into=server, jobs=jobs, reporter=console))
+        done.append(prove(each, repository, into=server, jobs=jobs, identities=identities, reporter=console))
         if not json:
-            _tell_proof(done[-1])
+            tell_proof(done[-1])
     if json:
-        emit_json({"backups": [_row(each) for each in done]})
+        emit_json({"backups": [row(each) for each in done]})
     if not all(each.proved for each in done):
         raise typer.Exit(1)
-
-
-def _tell_proof(backup: Backup) -> None:
-    proof = backup.manifest.proof if backup.manifest else None
-    if proof is None:
-        emit(f"{backup.id} is broken: {backup.problem}")
-    elif proof.good:
-        assert backup.manifest is not None
-        contents = backup.manifest.contents
-        rows = "every row" if contents.hashed else "the number of rows"
-        emit(
-            f"{backup.id} is proved: {format_count(len(contents.tables), 'table')} and "
-            f"{rows} equal on PostgreSQL {proof.server_version}, restored in {format_duration(proof.seconds)}"
-        )
-    else:
-        emit(f"{backup.id} is broken; restored, it differs:")
-        for finding in proof.findings:
-            emit(f"  {finding}")
 
 
 @app.command()
@@ -259,7 +268,7 @@ def list_backups(
     if check:
         found = [repository.checked(backup, Console(quiet=quiet)) for backup in found]
     if json:
-        emit_json({"folder": str(repository.root), "database": name, "backups": [_row(backup) for backup in found]})
+        emit_json({"folder": str(repository.root), "database": name, "backups": [row(backup) for backup in found]})
     elif not found:
         others = sorted({backup.database for backup in repository.backups()})
         emit(f"No backup of {name or 'any database'} in {repository.root}.")
@@ -268,7 +277,7 @@ def list_backups(
     else:
         emit_table(
             ("ID", "DATABASE", "STATE", "AGE", "SIZE", "ROWS", "SERVER", "LABEL"),
-            [_cells(backup) for backup in found],
+            [cells(backup) for backup in found],
             right=(3, 4, 5),
         )
         for backup in found:
@@ -278,13 +287,23 @@ def list_backups(
         raise typer.Exit(1)
 
 
-def _options(settings: Settings, compress: str | None, **further: Any) -> Options:
+def _options(settings: Settings, compress: str | None, encrypt_to: list[str] | None, **further: Any) -> Options:
+    """What the flags say, else ``[tool.pliers-db.backup]``."""
     from pliers_db.backup import Options, parse_compression
+    from pliers_db.errors import BadSetting
 
+    section, file = settings.project.section("backup"), settings.project.config_file
     where = "--compress"
-    if compress is None and (set_one := settings.project.section("backup").get("compress")) is not None:
-        compress, where = str(set_one), f"backup.compress in {settings.project.config_file}"
-    return Options(compression=None if compress is None else parse_compression(compress, where), **further)
+    if compress is None and (set_one := section.get("compress")) is not None:
+        compress, where = str(set_one), f"backup.compress in {file}"
+    recipients = encrypt_to or section.get("encrypt_to", [])
+    if not isinstance(recipients, list) or not all(isinstance(each, str) for each in recipients):
+        raise BadSetting(f"backup.encrypt_to in {file} is no list of texts", fix='Write encrypt_to = ["age1…"].')
+    return Options(
+        compression=None if compress is None else parse_compression(compress, where),
+        encrypt_to=tuple(recipients),
+        **further,
+    )
 
 
 def _fold(error: PliersError) -> None:
@@ -292,68 +311,3 @@ def _fold(error: PliersError) -> None:
     parts = [error.message, " ".join(error.why.split()), error.fix]
     error.message = "backup nightly: " + ". ".join(part.rstrip(".") for part in parts if part) + "."
     error.why = error.fix = ""
-
-
-def _told(backup: Backup) -> str:
-    manifest = backup.manifest
-    assert manifest is not None
-    contents = manifest.contents
-    took = (manifest.finished_at - manifest.started_at).total_seconds()
-    return (
-        f"Backed up {backup.database} as {backup.id}: {format_count(len(contents.tables), 'table')}, "
-        f"{format_count(contents.rows, 'row')}, {format_size(manifest.size_bytes)} in {format_duration(took)}"
-    )
-
-
-def _age(backup: Backup) -> float:
-    return (datetime.now(UTC) - backup.taken_at).total_seconds()
-
-
-def _cells(backup: Backup) -> tuple[str, ...]:
-    manifest = backup.manifest
-    if manifest is None:
-        return (backup.id, backup.database, backup.state, format_duration(_age(backup)), "", "", "", "")
-    return (
-        backup.id,
-        backup.database,
-        backup.state,
-        format_duration(_age(backup)),
-        format_size(manifest.size_bytes),
-        f"{manifest.contents.rows:,}",
-        manifest.source.server_version.split()[0],
-        manifest.label,
-    )
-
-
-def _row(backup: Backup) -> dict[str, Any]:
-    manifest = backup.manifest
-    row: dict[str, Any] = {
-        "id": backup.id,
-        "database": backup.database,
-        "state": backup.state,
-        "problem": backup.problem or None,
-        "taken_at": backup.taken_at,
-        "age_seconds": round(_age(backup)),
-        "path": str(backup.path),
-    }
-    if manifest is not None:
-        row |= {
-            "finished_at": manifest.finished_at,
-            "size_bytes": manifest.size_bytes,
-            "tables": len(manifest.contents.tables),
-            "rows": manifest.contents.rows,
-            "server_version": manifest.source.server_version,
-            "environment": manifest.source.environment,
-            "migrations": len(manifest.source.migrations),
-            "compression": manifest.client.compression,
-            "label": manifest.label,
-            "proof": None
-            if manifest.proof is None
-            else {
-                "at": manifest.proof.at,
-                "restore_seconds": manifest.proof.seconds,
-                "server_version": manifest.proof.server_version,
-                "findings": list(manifest.proof.findings),
-            },
-        }
-    return row

@@ -12,7 +12,9 @@ from pliers_db.cli.confirm import ConfirmOption, with_confirmation
 from pliers_db.cli.console import Console, emit, emit_json
 from pliers_db.cli.context import DebugOption, EnvOption, JsonOption, QuietOption, UrlOption, announce, resolve
 from pliers_db.cli.group import COMMANDS
+from pliers_db.cli.identity import IdentityOption
 from pliers_db.cli.jobs import JOBS, JobsOption
+from pliers_db.errors import InputError
 from pliers_db.units import format_count, format_duration, format_size
 
 if TYPE_CHECKING:
@@ -51,11 +53,20 @@ def _renamed(settings: Settings, to: str | None) -> Settings:
 
 @app.command(_DEFAULT)
 def restore_from(
-    backup: Annotated[str, typer.Argument(help="latest, an id or its beginning, or a dump file.", show_default=False)],
+    backup: Annotated[str, typer.Argument(help="latest, an id or its beginning, or a dump.", show_default=False)],
     to: ToOption = None,
     terminate: TerminateOption = False,
     no_owner: Annotated[bool, typer.Option("--no-owner", help="Everything is to belong to our role.")] = False,
+    identity: IdentityOption = None,
     jobs: JobsOption = JOBS,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", help="Rows of this table only; may be given several times.", show_default=False),
+    ] = None,
+    schema_only: Annotated[bool, typer.Option("--schema-only", help="Definitions without rows.")] = False,
+    data_only: Annotated[
+        bool, typer.Option("--data-only", help="Rows of the backup in the definitions of the database as it is now.")
+    ] = False,
     compare_rows: Annotated[
         bool, typer.Option("--compare-rows", help="Hash every restored row and compare; otherwise rows are counted.")
     ] = False,
@@ -70,13 +81,21 @@ def restore_from(
 
     It is built as a new database, compared with the manifest, and swapped in by name; the old one is kept.
     """
-    from pliers_db.backup import Repository
-    from pliers_db.restore import Wishes, find_material, restore
+    from pliers_db.backup import Repository, read_identities
+    from pliers_db.restore import Scope, Wishes, find_material, restore
 
+    if sum((bool(only), schema_only, data_only)) > 1:
+        raise InputError(
+            "--only, --schema-only and --data-only exclude each other",
+            fix="Give one of them: pliers-db restore from --help",
+        )
+    scope = Scope(tuple(only or ()), schema_only=schema_only, data_only=data_only)
+    wishes = Wishes(terminate=terminate, no_owner=no_owner, jobs=jobs, compare_rows=compare_rows, scope=scope)
     settings = resolve(env, database_url)
     assert settings.target is not None
     repository = Repository(settings.project.backups)
-    material = find_material(repository, backup, settings.target.dbname)
+    identities = read_identities(identity) if identity is not None else []
+    material = find_material(repository, backup, settings.target.dbname, identities)
     settings = _renamed(settings, to)
     target = settings.target
     assert target is not None
@@ -90,7 +109,7 @@ def restore_from(
             material,
             repository,
             environment=settings.environment,
-            wishes=Wishes(terminate=terminate, no_owner=no_owner, jobs=jobs),
+            wishes=wishes,
             pool=settings.pool,
             confirm=confirm,
             reporter=console,

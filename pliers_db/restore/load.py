@@ -1,73 +1,152 @@
-"""Loading an archive into an empty database by pg_restore."""
+"""Loading a dump into an empty database, by pg_restore or psql."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from pliers_db.backup import Unpacked, find_clients
+from pliers_db.backup import find_clients, pieces
 from pliers_db.config import Target
-from pliers_db.errors import RestoreFailed
-from pliers_db.postgres import Program, start_program
+from pliers_db.errors import RestoreFailed, RestoreRefused
+from pliers_db.postgres import Binaries, Finished, Program, read_program, run_program, start_program
 from pliers_db.postgres.programs import DEVNULL, PIPE
 from pliers_db.progress import Reporter
+from pliers_db.restore.check import plain_lines
 from pliers_db.restore.material import Material
 from pliers_db.restore.noise import Noise
-from pliers_db.restore.plan import Place, RestorePlan
-from pliers_db.restore.unpack import unpacked
+from pliers_db.restore.plan import RestorePlan
+from pliers_db.restore.scope import filter_rows, without_history
+from pliers_db.restore.shape import Kind
 
 APPLICATION = "pliers-db/restore"
 
 
-def load(target: Target, material: Material, root: Path, plan: RestorePlan, place: Place, reporter: Reporter) -> None:
-    """Have pg_restore fill the database of ``target``.
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One dump on its way into one database."""
 
-    :param root: the folder with the backups, where there is room to unpack.
-    :raises RestoreFailed: at the first error that matters.
-    """
-    binaries = find_clients(material.client_major, best=place.server_version_num // 10000)
-    noise = Noise()
-    with unpacked(material, root, reporter) as archive:
-        arguments = [*plan.arguments, f"--dbname={target.dbname}"]
-        if archive is None:
-            arguments = [each for each in arguments if not each.startswith("--jobs")]
-        with (
-            start_program(
-                binaries,
-                "pg_restore",
-                [*arguments, *([archive] if archive else [])],
-                target=target,
-                settings=plan.settings,
-                application_name=APPLICATION,
-                stdin=DEVNULL if archive else PIPE,
-                on_line=noise.feed,
-            ) as program,
-            reporter.task(f"Restoring {plan.database}"),
-        ):
+    target: Target
+    """The empty database."""
+    material: Material
+    archive: Path | None
+    """What pg_restore can read; None: the dump is fed through a pipe."""
+    plan: RestorePlan
+    folder: Path
+    """For files of ours meanwhile."""
+    reporter: Reporter
+
+    def run(self) -> None:
+        """Fill the database.
+
+        :raises RestoreFailed: at the first error that matters.
+        """
+        with self.reporter.task(f"Restoring {self.plan.database}"):
+            if self.material.shape.kind is Kind.PLAIN:
+                self._by_psql()
+            elif self.plan.scope.data_only:
+                self._rows_into_what_is_there()
+            else:
+                self._pg_restore(self._reader, self._part(), self.archive)
+
+    @property
+    def _reader(self) -> Binaries:
+        """A pg_restore that can read the archive."""
+        return find_clients(self.material.shape.client_major, best=self.plan.server_major)
+
+    def _part(self) -> list[str]:
+        """The arguments that leave something out."""
+        if self.plan.scope.schema_only:
+            return ["--schema-only"]
+        if self.plan.scope.only:
+            return [self._list(lambda listing: filter_rows(listing, self.plan.chosen))]
+        return []
+
+    def _list(self, change: Callable[[str], str]) -> str:
+        """The argument for a changed list of the archive's entries."""
+        if self.archive is None:
+            raise RestoreRefused(
+                "A part can only be restored from an archive on the disk",
+                why="There is no room to unpack it.",
+                fix="Make room beside the backups.",
+            )
+        file = self.folder / "list"
+        file.write_text(change(read_program(self._reader, "pg_restore", ["--list", self.archive])), encoding="utf-8")
+        return f"--use-list={file}"
+
+    def _rows_into_what_is_there(self) -> None:
+        """The definitions, and the record of migrations, of the database as it is now; the rows of the backup."""
+        live, own = self.target.with_database(self.plan.database), find_clients(self.plan.server_major)
+        frame, history = self.folder / "frame", self.folder / "history"
+        dump = ["--format=custom", "--no-password"]
+        run_program(own, "pg_dump", [*dump, "--schema-only", f"--file={frame}"], target=live).check()
+        self._pg_restore(own, ["--section=pre-data"], frame)
+        self._pg_restore(self._reader, ["--data-only", self._list(without_history)], self.archive)
+        yoyo = ["--table=*._yoyo_*", "--table=*.yoyo_lock"]
+        done = run_program(own, "pg_dump", [*dump, "--data-only", *yoyo, f"--file={history}"], target=live)
+        if "no matching tables" not in done.stderr:
+            done.check()
+            self._pg_restore(own, ["--data-only"], history)
+        self._pg_restore(own, ["--section=post-data"], frame)
+
+    def _pg_restore(self, binaries: Binaries, part: Sequence[str], archive: Path | None) -> None:
+        noise = Noise()
+        arguments: list[str | Path] = [*self.plan.arguments, *part, f"--dbname={self.target.dbname}"]
+        # Only a file, and not a tar, is read in parallel. And where errors are tolerated, they must be countable.
+        noisy = binaries.major >= 17 > self.plan.server_major
+        if archive is None or noisy or self.material.shape.kind is Kind.TAR:
+            arguments = [each for each in arguments if not str(each).startswith("--jobs")]
+        if archive is not None:
+            arguments.append(archive)
+        with start_program(
+            binaries,
+            "pg_restore",
+            arguments,
+            target=self.target,
+            settings=self.plan.settings,
+            application_name=APPLICATION,
+            stdin=DEVNULL if archive else PIPE,
+            on_line=noise.feed,
+        ) as program:
             if archive is None:
-                _feed(program, material, noise, plan)
-            finished = program.wait(lambda: _raise_for(noise, plan))
-    noise.close()
-    _raise_for(noise, plan)
-    survived = finished.returncode == 1 and "errors ignored on restore" in finished.stderr  # all of them tolerated
-    if finished.returncode and not survived:
-        last = finished.stderr.strip().splitlines()[-1:] or [f"It ended with {finished.returncode}."]
-        raise RestoreFailed(f"pg_restore failed; {unchanged(plan)}", why=last[0])
-    for notice in noise.notices:
-        reporter.info(notice)
+                self._feed(program, pieces(self.material.dump, self.material.identities), noise)
+            finished = program.wait(lambda: self._raise_for(noise))
+        if not noise.harmless(finished.returncode):
+            self._raise_for(noise)
+            self._check(finished)
+        for notice in noise.notices:
+            self.reporter.info(notice)
 
+    def _by_psql(self) -> None:
+        with start_program(
+            find_clients(self.plan.server_major),
+            "psql",
+            ["--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1", "--file=-"],
+            target=self.target,
+            settings=self.plan.settings,
+            application_name=APPLICATION,
+            stdin=PIPE,
+        ) as program:
+            self._feed(program, plain_lines(self.material, self.plan.server_major), Noise())
+            finished = program.wait()
+        self._check(finished)
 
-def _feed(program: Program, material: Material, noise: Noise, plan: RestorePlan) -> None:
-    with Unpacked(material.dump) as pieces, suppress(BrokenPipeError):  # it has ended: its own words tell why
-        for piece in pieces:
-            program.stdin.write(piece)
-            _raise_for(noise, plan)
+    def _feed(self, program: Program, data: Iterable[bytes], noise: Noise) -> None:
+        with suppress(BrokenPipeError):  # it has ended: its own words tell why
+            for piece in data:
+                program.stdin.write(piece)
+                self._raise_for(noise)
 
+    def _raise_for(self, noise: Noise) -> None:
+        """End at the first error that matters: pg_restore itself would go on for hours."""
+        if noise.errors:
+            raise RestoreFailed(f"pg_restore failed; {unchanged(self.plan)}", why="\n".join(noise.errors[:3]))
 
-def _raise_for(noise: Noise, plan: RestorePlan) -> None:
-    """End at the first error that matters: pg_restore itself would go on for hours."""
-    if noise.errors:
-        raise RestoreFailed(f"pg_restore failed; {unchanged(plan)}", why="\n".join(noise.errors[:3]))
+    def _check(self, finished: Finished) -> None:
+        if finished.returncode:
+            last = finished.stderr.strip().splitlines()[-3:] or [f"It ended with {finished.returncode}."]
+            raise RestoreFailed(f"{finished.name} failed; {unchanged(self.plan)}", why="\n".join(last))
 
 
 def unchanged(plan: RestorePlan) -> str:

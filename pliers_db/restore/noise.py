@@ -1,15 +1,19 @@
 """Reading what pg_restore says: which of its errors matter.
 
-pg_restore goes on after an error and ends with 1, whatever the error was. One is harmless: an archive of pg_dump 17 or
-newer begins with ``SET transaction_timeout``, which older servers do not know. Everything else fails the restore.
+pg_restore goes on after an error and ends with 1, whatever the error was. One is harmless: from 17 on pg_restore begins
+with ``SET transaction_timeout``, which older servers do not know. Everything else fails the restore.
+
+The workers of a parallel restore write to one stderr, and their lines get mixed. So what is read here only tells early
+and in words that something failed; whether anything did, is decided by the exit code and the number of errors.
 """
 
 from __future__ import annotations
 
 import re
 
-_ERROR = re.compile(r"^pg_restore: error: ")
-_OTHER = re.compile(r"^pg_restore: (?!error: )")
+_ERROR = re.compile(r"pg_restore: error: ")
+_OTHER = re.compile(r"^pg_restore: ")
+_IGNORED = re.compile(r"errors ignored on restore: (\d+)")
 _COMMAND = "Command was: "
 _TOLERATED = {"SET transaction_timeout = 0;"}
 
@@ -20,21 +24,28 @@ class Noise:
     def __init__(self) -> None:
         self.errors: list[str] = []
         """Errors that matter, each with its context."""
+        self.tolerated = 0
+        """Errors that do not."""
+        self.ignored = 0
+        """How many errors pg_restore says it has gone on after."""
         self.notices: list[str] = []
         self._open: list[str] = []
 
     def feed(self, line: str) -> None:
         """Take the next line of stderr."""
-        if _ERROR.match(line):
+        if found := _ERROR.search(line):
             self.close()
-            self._open = [line]
+            self._open = [line[found.start() :]]
         elif _OTHER.match(line):
             self.close()
-            if line.startswith("pg_restore: warning: ") and "errors ignored on restore" not in line:
+            if count := _IGNORED.search(line):
+                self.ignored = int(count[1])
+            elif line.startswith("pg_restore: warning: "):
                 self.notices.append(line)
         elif self._open:
             if line.startswith(_COMMAND) and line.removeprefix(_COMMAND) in _TOLERATED:
                 self._open = []
+                self.tolerated += 1
             elif line.startswith(_COMMAND):
                 self._open.append(line)
                 self.close()
@@ -48,3 +59,8 @@ class Noise:
         if self._open:
             self.errors.append("\n".join(self._open[:8]))
             self._open = []
+
+    def harmless(self, returncode: int) -> bool:
+        """Whether pg_restore has done all that it should."""
+        self.close()
+        return not self.errors and (returncode == 0 or (returncode == 1 and self.ignored == self.tolerated > 0))

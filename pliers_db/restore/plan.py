@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pliers_db.backup import Manifest
+from pliers_db.catalog import Snapshot, Table
 from pliers_db.errors import BadDatabaseName, DatabaseInUse, RestoreRefused
 from pliers_db.restore.marks import LONGEST_NAME, Existing, new_name
+from pliers_db.restore.scope import Scope, find_tables
 from pliers_db.units import format_count
 
 _MEGABYTE = 1 << 20
@@ -66,6 +68,7 @@ class Wishes:
     """How many tables and indexes at a time."""
     compare_rows: bool = False
     """Hash every restored row and compare; otherwise rows are counted."""
+    scope: Scope = field(default_factory=Scope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +79,27 @@ class RestorePlan:
     working_name: str
     replaces: bool
     terminate: bool
+    no_owner: bool
     arguments: tuple[str, ...]
     """For pg_restore, but for file and database."""
     settings: Mapping[str, str]
     """For its sessions."""
+    server_major: int
+    scope: Scope
+    chosen: tuple[Table, ...]
+    """The tables whose rows are restored, if not all are."""
     notes: tuple[str, ...]
 
 
-def plan_restore(manifest: Manifest | None, place: Place, wishes: Wishes) -> RestorePlan:
+def plan_restore(
+    manifest: Manifest | None, place: Place, wishes: Wishes, *, catalog: Snapshot | None = None, plain: bool = False
+) -> RestorePlan:
     """Decide how a backup is restored.
 
-    :param manifest: None for a file from elsewhere: then less can be known beforehand.
+    :param manifest: None for a dump from elsewhere: then less can be known beforehand.
+    :param catalog: the definitions in the backup; needed for single tables.
+    :param plain: whether it is plain SQL.
+    :raises NoSuchTable: a table was asked for that the backup does not have.
     :raises RestoreRefused: it would fail; says what is missing.
     :raises DatabaseInUse: others are connected, and we were not told to end their sessions.
     """
@@ -96,6 +109,7 @@ def plan_restore(manifest: Manifest | None, place: Place, wishes: Wishes) -> Res
             why="A restore goes into a new database, which is then swapped in.",
             fix=f'alter role "{place.role}" createdb',
         )
+    chosen = _check_scope(place, wishes.scope, catalog, plain)
     _check_sessions(place, wishes)
     arguments = ["--no-password", f"--jobs={max(1, wishes.jobs)}", "--verbose"]
     notes: list[str] = []
@@ -103,7 +117,7 @@ def plan_restore(manifest: Manifest | None, place: Place, wishes: Wishes) -> Res
         arguments.append("--no-owner")
         notes.append(f"Everything will belong to {place.role} (--no-owner)")
     if manifest is not None:
-        _check_version(manifest, place)
+        check_version(manifest.source.server_major, place)
         notes += _check_extensions(manifest, place)
         notes += _check_roles(manifest, place, wishes, arguments)
     return RestorePlan(
@@ -111,6 +125,7 @@ def plan_restore(manifest: Manifest | None, place: Place, wishes: Wishes) -> Res
         working_name=new_name(place.database),
         replaces=place.existing is not None,
         terminate=wishes.terminate,
+        no_owner=wishes.no_owner,
         arguments=tuple(arguments),
         settings={
             "synchronous_commit": "off",  # the swap at the end waits for the disk, and so for all before it
@@ -120,8 +135,44 @@ def plan_restore(manifest: Manifest | None, place: Place, wishes: Wishes) -> Res
             "lock_timeout": "0",
             "idle_in_transaction_session_timeout": "0",
         },
+        server_major=place.server_version_num // 10000,
+        scope=wishes.scope,
+        chosen=tuple(chosen),
         notes=tuple(notes),
     )
+
+
+def _check_scope(place: Place, scope: Scope, catalog: Snapshot | None, plain: bool) -> list[Table]:
+    """:returns: the tables whose rows are restored, if not all are."""
+    if scope.whole:
+        return []
+    if plain:
+        raise RestoreRefused(
+            "Only all of a plain dump can be restored", why="It is a script.", fix="Edit it, or restore all of it."
+        )
+    if scope.data_only:
+        if place.existing is None:
+            raise RestoreRefused(
+                f"There is no {place.database} whose tables could take the rows",
+                why="--data-only takes the definitions from the database as it is now.",
+                fix="Restore all of it: leave --data-only out.",
+            )
+        return []
+    if place.existing is not None:
+        raise RestoreRefused(
+            f"A part of a backup would take the place of all of {place.database}",
+            why="A restore replaces the whole database.",
+            fix="Restore the part beside it: --to NEW_NAME",
+        )
+    if not scope.only:
+        return []
+    if catalog is None:
+        raise RestoreRefused(
+            "Single tables can only be restored from a backup of pliers-db",
+            why="A dump from elsewhere has no list of its tables and keys.",
+            fix="pg_restore --table does it with less care.",
+        )
+    return find_tables(scope.only, catalog)
 
 
 def check_name(name: str) -> None:
@@ -171,13 +222,18 @@ def in_use(database: str, sessions: Sequence[Session]) -> DatabaseInUse:
     )
 
 
-def _check_version(manifest: Manifest, place: Place) -> None:
-    here, there = place.server_version_num // 10000, manifest.source.server_major
-    if here < there:
+def check_version(made_of: int | None, place: Place) -> None:
+    """Refuse what was made of a newer server.
+
+    :param made_of: that server's major version, if it is known.
+    :raises RestoreRefused: with the way out.
+    """
+    here = place.server_version_num // 10000
+    if made_of is not None and here < made_of:
         raise RestoreRefused(
-            f"This backup is of PostgreSQL {there}, the server is {here}",
+            f"This backup is of PostgreSQL {made_of}, the server is {here}",
             why="A dump may use what only its own version and later ones know.",
-            fix=f"Restore it into a server of PostgreSQL {there} or newer.",
+            fix=f"Restore it into a server of PostgreSQL {made_of} or newer.",
         )
 
 

@@ -17,10 +17,12 @@ from dataclasses import dataclass, replace
 import psycopg
 
 from pliers_db.backup import PROPERTIES_FILE, Contents, Properties, Repository, read_properties
+from pliers_db.catalog import Snapshot, snapshot
 from pliers_db.config import Environment, PoolSettings, Target, check_allowed
 from pliers_db.db import Connection, Database, has_tables, read_stamp, write_stamp
 from pliers_db.errors import RestoreFailed, RestoreMismatch
 from pliers_db.progress import SILENT, Reporter
+from pliers_db.restore.check import check_foreign, check_material
 from pliers_db.restore.cluster import (
     apply_properties,
     clear_migration_locks,
@@ -32,11 +34,13 @@ from pliers_db.restore.cluster import (
     rename_all,
     restore_lock,
 )
-from pliers_db.restore.compare import compare, read_contents
-from pliers_db.restore.load import APPLICATION, load, unchanged
+from pliers_db.restore.compare import compare, read_catalog, read_contents
+from pliers_db.restore.load import APPLICATION, Load, unchanged
 from pliers_db.restore.marks import NEW, OLD, Marked, leftovers, mark, old_name, put_aside, without_mark
-from pliers_db.restore.material import Material, check_material
-from pliers_db.restore.plan import Place, RestorePlan, Wishes, check_name, plan_restore
+from pliers_db.restore.material import Material
+from pliers_db.restore.plan import Place, RestorePlan, Wishes, check_name, check_version, plan_restore
+from pliers_db.restore.shape import Kind
+from pliers_db.restore.unpack import unpacked, workplace
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,24 +90,36 @@ def restore(
         conn.execute("set statement_timeout = 0")
         place = read_place(conn, target.dbname, material.manifest)
         stamped = _guard(target, place, environment, confirm)
-        plan = plan_restore(material.manifest, place, wishes)
         check_material(material, repository, reporter)
+        plan = plan_restore(
+            material.manifest,
+            place,
+            wishes,
+            catalog=read_catalog(material),
+            plain=material.shape.kind is Kind.PLAIN,
+        )
         for note in plan.notes:
             reporter.info(note)
-        for name in leftovers(read_databases(conn), target.dbname):
-            reporter.info(f"Dropping {name}, left by a restore that did not end")
-            drop_database(conn, name)
-        create_database(conn, plan.working_name, mark(NEW, target.dbname, material.name), material.manifest)
-        try:
-            load(target.with_database(plan.working_name), material, repository.root, plan, place, reporter)
-            contents = _finish(target.with_database(plan.working_name), material, wishes, stamped, reporter)
-            kept_as = _swap(database, conn, material, plan, place)
-        except BaseException as error:
-            _clean_up(conn, plan, error)
-            if isinstance(error, psycopg.Error):
-                why = " ".join(str(error).split())
-                raise RestoreFailed(f"The restore failed; {unchanged(plan)}", why=why) from error
-            raise
+        with (
+            workplace(repository.root) as folder,
+            unpacked(material, repository.root, reporter) as archive,
+        ):
+            check_version(check_foreign(material, archive).server_major, place)
+            for name in leftovers(read_databases(conn), target.dbname):
+                reporter.info(f"Dropping {name}, left by a restore that did not end")
+                drop_database(conn, name)
+            create_database(conn, plan.working_name, mark(NEW, target.dbname, material.name), material.manifest)
+            try:
+                own = target.with_database(plan.working_name)
+                Load(own, material, archive, plan, folder, reporter).run()
+                contents = _finish(own, material, plan, wishes, stamped, reporter)
+                kept_as = _swap(database, conn, material, plan, place)
+            except BaseException as error:
+                _clean_up(conn, plan, error)
+                if isinstance(error, psycopg.Error):
+                    why = " ".join(str(error).split())
+                    raise RestoreFailed(f"The restore failed; {unchanged(plan)}", why=why) from error
+                raise
         return Restored(
             database=target.dbname,
             origin=material.name,
@@ -135,8 +151,11 @@ def _guard(target: Target, place: Place, environment: Environment, confirm: str 
     return stamp.environment if stamp else environment
 
 
-def _finish(target: Target, material: Material, wishes: Wishes, stamp: Environment, reporter: Reporter) -> Contents:
+def _finish(
+    target: Target, material: Material, plan: RestorePlan, wishes: Wishes, stamp: Environment, reporter: Reporter
+) -> Contents:
     """Compare with the manifest, then make the database fit for use."""
+    before = _definitions(target.with_database(plan.database)) if plan.scope.data_only else None
     with (
         Database(target, application_name=APPLICATION, one_shot=True) as database,
         database.connection(autocommit=True) as conn,
@@ -150,7 +169,7 @@ def _finish(target: Target, material: Material, wishes: Wishes, stamp: Environme
             streams=wishes.jobs,
             reporter=reporter,
         )
-        if found := compare(material, contents, conn, ignore=("owner", "grants") if wishes.no_owner else ()):
+        if found := compare(material, contents, conn, plan, before):
             raise RestoreMismatch(
                 why="\n".join(found[:20]) + ("\n…" if len(found) > 20 else ""),
                 fix="Restore another backup, and please report this.",
@@ -160,6 +179,12 @@ def _finish(target: Target, material: Material, wishes: Wishes, stamp: Environme
             conn.execute("analyze")
         write_stamp(conn, stamp)
         return contents
+
+
+def _definitions(target: Target) -> Snapshot:
+    """Those of the database that is replaced."""
+    with Database(target, application_name=APPLICATION, one_shot=True) as database, database.connection() as conn:
+        return snapshot(conn)
 
 
 def _swap(database: Database, conn: Connection, material: Material, plan: RestorePlan, place: Place) -> str | None:
@@ -183,10 +208,10 @@ def _swap(database: Database, conn: Connection, material: Material, plan: Restor
 
 def _recorded(material: Material, place: Place) -> Properties | None:
     """What the backed-up database was like, as far as the roles here allow it."""
-    file = material.backup.path / PROPERTIES_FILE if material.backup else None
-    if file is None:
+    text = material.read(PROPERTIES_FILE)
+    if text is None:
         return None
-    found = Properties.from_dict(json.loads(file.read_text(encoding="utf-8")))
+    found = Properties.from_dict(json.loads(text))
     usable = {None} | {role for role, ours in place.roles.items() if ours or place.superuser}
     return replace(
         found,

@@ -6,10 +6,11 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from psycopg import sql
 
@@ -22,10 +23,11 @@ from pliers_db.postgres import Binaries, find_binaries, scratch_server
 from pliers_db.progress import SILENT, Reporter
 from pliers_db.restore.cluster import create_database, drop_database, maintenance, read_databases, read_place
 from pliers_db.restore.compare import compare, read_contents
-from pliers_db.restore.load import APPLICATION, load
+from pliers_db.restore.load import APPLICATION, Load
 from pliers_db.restore.marks import NEW, leftovers, mark
 from pliers_db.restore.material import Material
 from pliers_db.restore.plan import Wishes, plan_restore
+from pliers_db.restore.unpack import unpacked, workplace
 from pliers_db.units import format_size
 
 _OF = "a proof"  # whose databases on a server that was named are marked with this
@@ -39,12 +41,14 @@ def verify(
     *,
     into: Target | None = None,
     jobs: int = 2,
+    identities: Sequence[Any] = (),
     reporter: Reporter = SILENT,
 ) -> Backup:
     """Prove a backup by restoring it, and write the proof into its manifest.
 
     :param into: a server to use instead of a scratch server; needs a role that may create databases.
     :param jobs: how many tables and indexes at a time.
+    :param identities: keys to decrypt it with.
     :returns: the backup with its proof; if it could not be restored or differs, with the findings.
     :raises BackupCorrupt: the manifest itself is damaged, so nothing can be written into it.
     :raises RestoreRefused: it cannot be tried here (an extension is missing, the disk too small): nothing is said
@@ -61,10 +65,13 @@ def verify(
         except BackupCorrupt as error:
             findings, version = (str(error.details["problem"]),), ""
             return repository.record(backup, _proof(begun, version, findings))
-        with _server(manifest, into) as target:
-            version, seconds, found = _try(
-                backup, manifest, target, jobs, repository.root, reporter, foreign=into is not None
-            )
+        material = Material.of(backup, identities)
+        with (
+            _server(manifest, into) as target,
+            workplace(repository.root) as folder,
+            unpacked(material, repository.root, reporter) as archive,
+        ):
+            version, seconds, found = _try(material, archive, target, jobs, folder, reporter, foreign=into is not None)
         return repository.record(backup, _proof(time.monotonic() - seconds, version, tuple(found)))
 
 
@@ -74,10 +81,18 @@ def _proof(begun: float, version: str, findings: tuple[str, ...]) -> Proof:
 
 
 def _try(
-    backup: Backup, manifest: Manifest, target: Target, jobs: int, root: Path, reporter: Reporter, *, foreign: bool
+    material: Material,
+    archive: Path | None,
+    target: Target,
+    jobs: int,
+    folder: Path,
+    reporter: Reporter,
+    *,
+    foreign: bool,
 ) -> tuple[str, float, list[str]]:
     """Restore and compare. :returns: the server's version, the seconds the restore took, and what differs."""
-    material = Material.of(backup)
+    manifest = material.manifest
+    assert manifest is not None
     with (
         Database(maintenance(target), PoolSettings(), application_name=APPLICATION, one_shot=True) as database,
         database.connection(autocommit=True) as conn,
@@ -97,7 +112,7 @@ def _try(
             _create(conn, plan.working_name, manifest, reporter)
             begun = time.monotonic()
             try:
-                load(own, material, root, plan, place, reporter)
+                Load(own, material, archive, plan, folder, reporter).run()
             except RestoreFailed as error:
                 return conn.info.parameter_status("server_version") or "", time.monotonic() - begun, [error.why]
             seconds = time.monotonic() - begun
@@ -106,7 +121,7 @@ def _try(
                 contents = read_contents(
                     built, inside, hashes=manifest.contents.hashed, streams=jobs, reporter=reporter
                 )
-                findings = compare(material, contents, inside, ignore=("owner", "grants") if no_owner else ())
+                findings = compare(material, contents, inside, plan)
             return conn.info.parameter_status("server_version") or "", seconds, findings
         finally:
             drop_database(conn, plan.working_name)
