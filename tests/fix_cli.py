@@ -14,8 +14,11 @@ from typing import Any
 import pytest
 
 from pliers_db.config import Target
+from tests.zygote import BEFORE_PYTHON, Zygote
 
+PLAIN = {"NO_COLOR": "1", "TERM": "dumb"}
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "PGBIN")
+ZYGOTE = Zygote({name: os.environ[name] for name in KEPT if name in os.environ} | PLAIN)
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,18 @@ class Cli:
 
     def environ(self, env: Mapping[str, str] | None = None) -> dict[str, str]:
         kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-        return {**kept, "NO_COLOR": "1", "TERM": "dumb", **self.env, **(env or {})}
+        return {**kept, **PLAIN, **self.env, **(env or {})}
 
     def __call__(self, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = 120) -> Result:
+        environ = self.environ(env)
+        if type(self).command is Cli.command and not any(
+            n.startswith(BEFORE_PYTHON) for n in {**self.env, **(env or {})}
+        ):
+            return Result(*ZYGOTE.run(arguments, self.folder, environ, timeout))
         done = subprocess.run(
             self.command(*arguments),
             cwd=self.folder,
-            env=self.environ(env),
+            env=environ,
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,

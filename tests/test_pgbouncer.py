@@ -46,7 +46,9 @@ def test_a_session_lock_is_refused_and_not_left_behind(target: Target, bounced: 
         with pytest.raises(PoolerInTheWay), advisory_lock(through, LockName.SEED):
             pytest.fail("locked")
     with connect(target) as direct:
-        assert direct.execute("select count(*) from pg_locks where locktype = 'advisory'").fetchone() == (0,)
+        left = """select count(*) from pg_locks where locktype = 'advisory'
+            and database = (select oid from pg_database where datname = current_database())"""
+        assert direct.execute(left).fetchone() == (0,)
 
 
 @pytest.mark.parametrize("command", ["migrate up", "backup create"])

@@ -30,6 +30,11 @@ def empty(conn: Connection) -> bool:
     return set(digest(conn).values()) == {"empty"}
 
 
+OUR_LOCKS = """select count(*) from pg_locks
+    where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())"""
+"""Others use the same server."""
+
+
 def wait_until_blocked(conn: Connection, process: subprocess.Popen[str], *, after: int = 0) -> int:
     """Until a seed waits for a table that the test has locked, and is the only one there.
 
@@ -142,7 +147,7 @@ def test_interrupted_it_rolls_back_and_says_so(number: signal.Signals, shop_seed
     assert process.returncode == 130, err
     assert "rolled back" in err
     assert empty(shop_seeds.conn)
-    left = shop_seeds.conn.execute("select count(*) from pg_locks where locktype = 'advisory'").fetchone()
+    left = shop_seeds.conn.execute(OUR_LOCKS).fetchone()
     assert left == (0,)
 
 
