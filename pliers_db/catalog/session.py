@@ -53,7 +53,9 @@ def pinned(conn: Connection) -> Iterator[None]:
     Either way the session is afterwards as it was before.
     """
     own = conn.info.transaction_status == TransactionStatus.IDLE
-    with conn.transaction(force_rollback=True):
+    # Our own ends with COMMIT, which undoes SET LOCAL too: at a ROLLBACK psycopg forgets what it has prepared, and to
+    # plan these queries takes the server longer than to run them.
+    with conn.transaction(force_rollback=not own):
         if own:
             conn.execute("set transaction isolation level repeatable read, read only")
         conn.execute(_PINNED)
