@@ -275,11 +275,13 @@ def test_a_role_that_stays_is_only_a_warning(write: Write, prove: Callable[..., 
 @pytest.mark.slow
 def test_the_migrations_of_pliers_are_green(tmp_path: Path, make_cli: Callable[..., Cli]) -> None:
     copytree(MIGRATIONS, tmp_path / "migrations")
-    done = make_cli(tmp_path, {"PLIERS_ENV": "test"})("migrate", "verify", "--strict", "--json")
+    done = make_cli(tmp_path, {"PLIERS_ENV": "test"})("migrate", "verify", "--rows", "--strict", "--json")
     assert done.code == 0, done.out + done.err
     rows = done.json["migrations"]
     assert len(rows) == len([f for f in MIGRATIONS.glob("*.sql") if not f.name.endswith(".rollback.sql")])
     assert {(row["result"], tuple(row["findings"]), tuple(row["warnings"])) for row in rows} == {("verified", (), ())}
+    assert done.json["rows"]["not_looked_at"] == []
+    assert done.json["rows"]["tables"] == 12
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """What is in a database: snapshot, differences, content digest."""
 
+from pliers_db.catalog.contents import ColumnContent, Content, contents
 from pliers_db.catalog.diff import Change, Difference, diff
 from pliers_db.catalog.digest import TableDigest, digest, digests
 from pliers_db.catalog.model import (
@@ -16,13 +17,16 @@ from pliers_db.catalog.model import (
     Table,
     Trigger,
     Type,
+    quoted,
 )
 from pliers_db.catalog.snapshot import snapshot
 
 __all__ = [
     "Change",
     "Column",
+    "ColumnContent",
     "Constraint",
+    "Content",
     "Difference",
     "Entry",
     "Extension",
@@ -36,8 +40,10 @@ __all__ = [
     "TableDigest",
     "Trigger",
     "Type",
+    "contents",
     "diff",
     "digest",
     "digests",
+    "quoted",
     "snapshot",
 ]

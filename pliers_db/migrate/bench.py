@@ -29,6 +29,10 @@ _COPYING = (ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH)
 class DoesNotRun(Exception):
     """The server refuses a file; as text, where and why, in one line."""
 
+    def __init__(self, text: str, sqlstate: str | None = None) -> None:
+        super().__init__(text)
+        self.sqlstate = sqlstate
+
 
 class Bench:
     """A connection to a database of its own, and the way to a new one. Use `open_bench`."""
@@ -87,6 +91,11 @@ class Bench:
             except psycopg.Error as error:
                 self._reporter.warn(f"the role {role} stays on the scratch server: {error.diag.message_primary}")
 
+    @property
+    def conn(self) -> Connection:
+        """The session in which files run, in autocommit mode; after `renew` it is another one."""
+        return self._conn
+
     # ── what is tried ───────────────────────────────────────────────────────────────────────────────────────
     def state(self) -> State:
         """What is there now."""
@@ -125,7 +134,7 @@ class Bench:
                 raise DoesNotRun(f"{script.path.name}: the server has closed the connection: {why}") from error
             if conn.pgconn.transaction_status != TransactionStatus.IDLE:
                 conn.execute("rollback")
-            raise DoesNotRun(_where(script, error, completed, lines_before)) from error
+            raise DoesNotRun(_where(script, error, completed, lines_before), error.sqlstate) from error
 
 
 def _where(script: Script, error: psycopg.Error, completed: int, lines_before: int) -> str:

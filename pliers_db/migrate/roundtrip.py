@@ -5,7 +5,8 @@ A migration goes up, down and up again, and a snapshot of the catalog is taken a
     S0 → up → S1 → down → S0' → up → S1'
 
 S0 and S0' must be equal (the rollback undoes all of it, and no more), S1 and S1' too (it can be applied again).
-`pliers_db.migrate.verify` runs it.
+With rows in the tables, what they hold is compared as well: see `pliers_db.migrate.losses`. `pliers_db.migrate.verify`
+runs it.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class Result(StrEnum):
 class Moment(StrEnum):
     """When something showed."""
 
+    APPLY = "apply"
+    """Going up."""
     ROLLBACK = "rollback"
     """Comparing before with after going up and down."""
     AGAIN = "again"
@@ -75,6 +78,18 @@ class Verdict:
     reason: str = ""
     """Why it cannot be verified, or has no way back."""
     seconds: float = 0.0
+    without_rows: str = ""
+    """Why it was tried without rows only, where rows were asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Which tables had rows while migrations were tried."""
+
+    tables: int
+    rows: int
+    not_looked_at: Mapping[str, str]
+    """The tables that could not be given rows, and why: what happens to theirs is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +100,8 @@ class Verification:
     server: str = ""
     """The version of the server on which they ran; empty if nothing was to be done."""
     seconds: float = 0.0
+    rows: Rows | None = None
+    """None if they were tried without rows."""
 
     def of(self, result: Result) -> tuple[Verdict, ...]:
         """The verdicts with one result."""
@@ -93,10 +110,11 @@ class Verification:
     def passed(self, *, strict: bool = False) -> bool:
         """Whether nothing was found, and nothing left open.
 
-        :param strict: a migration without a rollback file does not pass.
+        :param strict: a migration without a rollback file does not pass, nor a table that could be given no rows.
         """
         failing = {Result.FINDINGS, Result.CANNOT_VERIFY} | ({Result.NO_WAY_BACK} if strict else set())
-        return not any(v.result in failing for v in self.verdicts)
+        passed_over = any(v.without_rows for v in self.verdicts) or bool(self.rows and self.rows.not_looked_at)
+        return not any(v.result in failing for v in self.verdicts) and not (strict and passed_over)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,12 @@ def verify(
         typer.Option("--since", metavar="GITREF", help="Those whose files changed since then.", show_default=False),
     ] = None,
     pending: Annotated[bool, typer.Option("--pending", help="Those that the database does not have yet.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 if one has no rollback file, too.")] = False,
+    rows: Annotated[
+        bool, typer.Option("--rows", help="With rows in the tables: a rollback that loses or changes data is found.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit 1, too, if one has no rollback file, or rows could not be tried.")
+    ] = False,
     scratch: Annotated[
         str | None,
         typer.Option("--scratch", help="URL of a server to use instead of a scratch server.", show_default=False),
@@ -79,6 +84,7 @@ def verify(
         folder,
         asked,
         database=settings.target.dbname if settings.target else settings.embedded_database,
+        rows=rows,
         scratch=server,
         reporter=console,
     )
@@ -104,6 +110,8 @@ def _tell(found: Verification, strict: bool) -> None:
             emit(_indented(finding.text))
         for warning in each.warnings:
             emit(_indented(f"warning: {warning.text}"))
+        if each.without_rows:
+            emit(_indented(f"tried without rows, for with them it does not run: {each.without_rows}"))
     counts = [(result, len(found.of(result))) for result in Result]
     parts = [f"{count} {_COUNTED[result]}" for result, count in counts if count]
     if not parts:
@@ -112,6 +120,10 @@ def _tell(found: Verification, strict: bool) -> None:
     took = format_duration(found.seconds)
     total = format_count(len(found.verdicts), "migration")
     emit(f"{total}: {', '.join(parts)} (PostgreSQL {found.server}, {took})")
+    if found.rows:
+        emit(f"Rows: {format_count(found.rows.rows, 'row')} in {format_count(found.rows.tables, 'table')}")
+        for table, why in found.rows.not_looked_at.items():
+            emit(_indented(f"not looked at: {table}, which could be given no rows ({why})"))
 
 
 _COUNTED = {
@@ -138,6 +150,7 @@ def _document(found: Verification, folder: Folder, passed: bool) -> dict[str, An
             "reason": each.reason or None,
             "findings": [finding.as_dict() for finding in each.findings],
             "warnings": [warning.as_dict() for warning in each.warnings],
+            "without_rows": each.without_rows or None,
             "ms": round(each.seconds * 1000, 1),
         }
 
@@ -145,5 +158,11 @@ def _document(found: Verification, folder: Folder, passed: bool) -> dict[str, An
         "passed": passed,
         "server_version": found.server or None,
         "seconds": round(found.seconds, 3),
+        "rows": found.rows
+        and {
+            "tables": found.rows.tables,
+            "rows": found.rows.rows,
+            "not_looked_at": [{"table": table, "why": why} for table, why in found.rows.not_looked_at.items()],
+        },
         "migrations": [row(each) for each in found.verdicts],
     }
