@@ -486,6 +486,12 @@ class BackupCorrupt(InputError):
     code = "backup.corrupt"
 
 
+class BackupTooNew(InputError):
+    """A backup was written by a newer pliers-db; nothing was touched."""
+
+    code = "backup.too-new"
+
+
 class NoIdentity(InputError):
     """A backup is encrypted, and no key that was given opens it; nothing was touched."""
 

@@ -8,7 +8,15 @@ from pliers_db.backup.manifest import Contents, Manifest, Proof
 from pliers_db.backup.nightly import Nightly, nightly_backup, plan_prune, prune
 from pliers_db.backup.pack import opened, pieces, unpack
 from pliers_db.backup.properties import PROPERTIES_FILE, Properties, read_properties
-from pliers_db.backup.recipe import CATALOG_FILE, Compression, find_clients, parse_compression
+from pliers_db.backup.recipe import (
+    CATALOG_FILE,
+    Compression,
+    Tls,
+    find_clients,
+    in_the_clear,
+    parse_compression,
+    tls_for,
+)
 from pliers_db.backup.repository import LATEST, Backup, Repository
 from pliers_db.backup.retention import Retention, retention_of
 
@@ -26,9 +34,11 @@ __all__ = [
     "Properties",
     "Repository",
     "Retention",
+    "Tls",
     "create_backup",
     "differences",
     "find_clients",
+    "in_the_clear",
     "make_folder",
     "nightly_backup",
     "opened",
@@ -41,5 +51,6 @@ __all__ = [
     "read_properties",
     "reading",
     "retention_of",
+    "tls_for",
     "unpack",
 ]

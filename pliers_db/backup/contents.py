@@ -229,7 +229,7 @@ def differences(expected: Contents, found: Contents) -> list[str]:
     hashes = {expected.large_objects_hash, found.large_objects_hash} - {None}
     if len(hashes) > 1 and expected.large_objects == found.large_objects:
         words.append(f"as many large objects, {found.large_objects:,}, but not the same ones")
-    if expected.large_objects != found.large_objects:
+    if expected.large_objects is not None and expected.large_objects != found.large_objects:
         words.append(f"{found.large_objects:,} large objects instead of {expected.large_objects:,}")
     return sorted(words)
 

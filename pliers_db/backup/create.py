@@ -21,7 +21,15 @@ from pliers_db.backup.dump import Dump
 from pliers_db.backup.manifest import Client, Manifest, Source
 from pliers_db.backup.pack import pack
 from pliers_db.backup.properties import PROPERTIES_FILE, read_properties
-from pliers_db.backup.recipe import CATALOG_FILE, Compression, Recipe, choose_recipe, client_version
+from pliers_db.backup.recipe import (
+    CATALOG_FILE,
+    Compression,
+    Recipe,
+    choose_recipe,
+    client_version,
+    in_the_clear,
+    tls_for,
+)
 from pliers_db.backup.repository import Backup, Repository
 from pliers_db.backup.source import end_orphans, read_source
 from pliers_db.catalog import snapshot
@@ -112,7 +120,10 @@ def _back_up(
     _refuse_unreadable(tables, database)
     catalog, properties = snapshot(conn), read_properties(conn, source.database)
     recipients = parse_recipients(options.encrypt_to, "--encrypt-to") if options.encrypt_to else []
-    recipe = choose_recipe(source.server_major, options.compression, options.jobs, recipients)
+    tls = tls_for(conn, database.target)
+    recipe = choose_recipe(source.server_major, options.compression, options.jobs, recipients, tls)
+    if warning := in_the_clear(recipe.binaries, tls):
+        reporter.warn(warning)
     expected = _expected_size(repository, source)
     with repository.incoming(source.database) as incoming:
         dump = Dump(recipe, database.target, incoming.path, row[0], options.wait, _application(incoming.id))

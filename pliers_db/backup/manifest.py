@@ -2,6 +2,9 @@
 
 One JSON document beside the dump. It is written last, so a folder with a valid manifest is a complete backup. It holds
 no secret and no host name; the cluster is known by its system identifier.
+
+``schema_version`` grows only when an older pliers-db would misread the document. What is added otherwise has a default,
+which stands for "unknown" in a manifest that was written before; what an older one does not know, it passes over.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 SCHEMA_VERSION = 1
 FILE = "manifest.json"
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,8 @@ class SequenceValue:
     path: str
     last_value: int | None
     """None: never called."""
-    increment: int
-    cycle: bool
+    increment: int = 1
+    cycle: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +58,8 @@ class Extension:
     """An extension and the version that was installed; a dump does not record the version."""
 
     name: str
-    version: str
-    schema: str
+    version: str = UNKNOWN
+    schema: str = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +67,9 @@ class Contents:
     """What a database holds beside its definitions (those are in ``catalog.json``)."""
 
     tables: tuple[TableContent, ...]
-    sequences: tuple[SequenceValue, ...]
-    large_objects: int
+    sequences: tuple[SequenceValue, ...] = ()
+    large_objects: int | None = None
+    """How many; None: unknown."""
     large_objects_hash: str | None = None
 
     @property
@@ -85,8 +90,8 @@ class Proof:
     at: datetime
     seconds: float
     """What the restore took: this is how long a real one takes."""
-    server_version: str
-    tool: str
+    server_version: str = UNKNOWN
+    tool: str = UNKNOWN
     findings: tuple[str, ...] = ()
     """How the restored database differs; empty: the backup is proved."""
 
@@ -101,22 +106,22 @@ class Source:
     """Where the backup comes from."""
 
     database: str
-    environment: str | None
-    system_identifier: str
     server_version: str
     server_version_num: int
-    in_recovery: bool
     size_bytes: int
-    largest_index_bytes: int
     encoding: str
     collate: str
     ctype: str
-    locale_provider: str
-    locale: str | None
-    extensions: tuple[Extension, ...]
-    roles: tuple[str, ...]
+    environment: str | None = None
+    system_identifier: str = ""
+    in_recovery: bool = False
+    largest_index_bytes: int = 0
+    locale_provider: str = "libc"
+    locale: str | None = None
+    extensions: tuple[Extension, ...] = ()
+    roles: tuple[str, ...] = ()
     """Every role that owns or may use something in this database."""
-    migrations: tuple[str, ...]
+    migrations: tuple[str, ...] = ()
     """The migrations that were applied, oldest first."""
 
     @property
@@ -129,18 +134,18 @@ class Source:
 class Client:
     """The program that made the dump. An older pg_restore cannot read its archive."""
 
-    program: str
-    version: str
     major: int
     format: str
     """``custom`` or ``directory``."""
-    compression: str
-    """``zstd:1``, ``gzip:6``, ``none``…"""
     packed: bool
     """Compressed by us: pg_restore cannot read the file as it is."""
-    raw_size: int | None
-    """Bytes of the archive before packing."""
-    tool: str
+    program: str = "pg_dump"
+    version: str = UNKNOWN
+    compression: str = UNKNOWN
+    """``zstd:1``, ``gzip:6``, ``none``…"""
+    raw_size: int | None = None
+    """Bytes of the archive before packing; None: it was not packed, or unknown."""
+    tool: str = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +187,15 @@ class BadManifest(ValueError):
     """A manifest cannot be read; the text says why."""
 
 
+class NewerManifest(BadManifest):
+    """A manifest of a later layout than this program knows."""
+
+
 def load_manifest(text: str) -> Manifest:
     """Read a manifest.
 
-    :raises BadManifest: not JSON, changed since it was written, or of a newer pliers-db.
+    :raises NewerManifest: a newer pliers-db wrote it in a layout that is not known here.
+    :raises BadManifest: not JSON, or changed since it was written.
     """
     try:
         body = json.loads(text)
@@ -193,8 +203,14 @@ def load_manifest(text: str) -> Manifest:
         raise BadManifest(f"not a JSON document ({error})") from None
     if not isinstance(body, dict):
         raise BadManifest("not a JSON object")
-    if body.get("schema_version") != SCHEMA_VERSION:
-        raise BadManifest(f"written by another pliers-db (manifest version {body.get('schema_version')})")
+    version = body.get("schema_version")
+    if not isinstance(version, int) or version < 1:
+        raise BadManifest(f"its schema_version is {version!r}")
+    if version > SCHEMA_VERSION:
+        client = body.get("client")
+        tool = client.get("tool") if isinstance(client, dict) else None
+        known = f"manifest version {version}; this one reads up to {SCHEMA_VERSION}"
+        raise NewerManifest(f"{tool or 'a newer pliers-db'} wrote it ({known})")
     claimed = body.pop("self_sha256", None)
     if claimed != _checksum(body):
         raise BadManifest("its checksum does not fit: it was changed or damaged")

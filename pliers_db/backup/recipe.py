@@ -10,15 +10,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pliers_db.backup import age
 from pliers_db.backup.pack import SUFFIX
+from pliers_db.config import Target
+from pliers_db.db import Connection
 from pliers_db.errors import BadSetting, BinariesMissing
 from pliers_db.postgres import Binaries, find_binaries, read_program, run_program
+from pliers_db.postgres.binaries import speaks_tls
 
 CATALOG_FILE = "catalog.json"
 CUSTOM, DIRECTORY = "custom", "directory"
@@ -105,8 +110,28 @@ def parse_compression(text: str, where: str) -> Compression:
     return Compression(found[1], {"zstd": 1, "gzip": 6}.get(found[1]) if level is None else level)
 
 
+class Tls(Enum):
+    """Whether a program's connection must be encrypted."""
+
+    NO = "no"
+    WANTED = "wanted"
+    """Ours is, though nobody insists on it."""
+    NEEDED = "needed"
+
+
+def tls_for(conn: Connection, target: Target) -> Tls:
+    """What a program needs that connects to where we are connected."""
+    if target.needs_tls:
+        return Tls.NEEDED
+    return Tls.WANTED if conn.pgconn.ssl_in_use else Tls.NO
+
+
 def choose_recipe(
-    server_major: int, compression: Compression | None = None, jobs: int = 2, recipients: Sequence[Any] = ()
+    server_major: int,
+    compression: Compression | None = None,
+    jobs: int = 2,
+    recipients: Sequence[Any] = (),
+    tls: Tls = Tls.NO,
 ) -> Recipe:
     """The recipe for a server: the pg_dump of its own major version if there is one, else a newer one.
 
@@ -115,10 +140,11 @@ def choose_recipe(
     :param compression: default: zstd:1.
     :param jobs: how many tables at a time.
     :param recipients: encrypt to these; then we pack, so that nothing plain touches the disk.
-    :raises BinariesMissing: only older ones are here.
+    :param tls: whether its connection must be encrypted.
+    :raises BinariesMissing: only older ones are here, or ones without TLS.
     :raises BadSetting: the pg_dump here cannot compress that way, nor can we.
     """
-    binaries = find_clients(server_major)
+    binaries = find_clients(server_major, tls=tls)
     wanted = compression or Compression()
     if recipients:
         if wanted.method not in ("zstd", "none"):
@@ -139,22 +165,40 @@ def choose_recipe(
     return Recipe(binaries, CUSTOM, wanted, packed=True)
 
 
-def find_clients(at_least: int, best: int = 0) -> Binaries:
+def find_clients(at_least: int, best: int = 0, tls: Tls = Tls.NO) -> Binaries:
     """pg_dump and pg_restore of a version.
 
     :param at_least: the oldest major version that will do.
     :param best: the one to prefer; default: the oldest that will do.
-    :raises BinariesMissing: there are only older ones.
+    :param tls: whether their connection must be encrypted; only wanted: it goes without where nothing here can.
+    :raises BinariesMissing: there are only older ones, or ones without TLS.
     """
+    if tls is Tls.WANTED:
+        with suppress(BinariesMissing):
+            return find_clients(at_least, best, Tls.NEEDED)
+    needed = tls is Tls.NEEDED
     for major in (max(best, at_least), at_least):
         try:
-            return find_binaries(major)
+            return find_binaries(major, tls=needed)
         except BinariesMissing as error:
             missing = error
-    newest = find_binaries()
+    try:
+        newest = find_binaries(tls=needed)
+    except BinariesMissing:
+        raise missing from None
     if newest.major < at_least:
         raise missing
     return newest
+
+
+def in_the_clear(binaries: Binaries, tls: Tls) -> str:
+    """A word of warning if a program will connect without the encryption that our own connection has."""
+    if tls is not Tls.WANTED or speaks_tls(binaries):
+        return ""
+    return (
+        f"The programs in {binaries.bin} were built without TLS: their connection is not encrypted, though ours is "
+        f"(apt-get install postgresql-client-{binaries.major}; sslmode=require refuses it)"
+    )
 
 
 def client_version(binaries: Binaries) -> str:

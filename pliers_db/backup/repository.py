@@ -26,8 +26,8 @@ from pathlib import Path
 
 from pliers_db.backup import manifest as manifests
 from pliers_db.backup.files import make_folder, sha256_of, sync_file, sync_folder, write_atomic
-from pliers_db.backup.manifest import BadManifest, Manifest, Proof, load_manifest
-from pliers_db.errors import BackupCorrupt, BackupNotFound, BackupRunning
+from pliers_db.backup.manifest import BadManifest, Manifest, NewerManifest, Proof, load_manifest
+from pliers_db.errors import BackupCorrupt, BackupNotFound, BackupRunning, BackupTooNew
 from pliers_db.progress import SILENT, Reporter
 
 LATEST = "latest"
@@ -46,6 +46,8 @@ class Backup:
     manifest: Manifest | None
     damage: str = ""
     """What is wrong with its files; empty if nothing is known."""
+    newer: bool = False
+    """Whether a newer pliers-db wrote it: then nothing can be said about it here."""
 
     @classmethod
     def of(cls, folder: Path) -> Backup:
@@ -77,7 +79,9 @@ class Backup:
 
     @property
     def state(self) -> str:
-        """``proved``, ``unproved`` or ``broken``."""
+        """``proved``, ``unproved``, ``broken``, or ``newer``: written by a newer pliers-db."""
+        if self.newer:
+            return "newer"
         return "broken" if not self.good else "proved" if self.proved else "unproved"
 
     @property
@@ -176,14 +180,22 @@ class Repository:
 
     def checked(self, backup: Backup, reporter: Reporter = SILENT) -> Backup:
         """The same backup after a look at every byte: broken if one differs."""
+        if backup.damage:
+            return backup
         try:
             self.check_files(backup, reporter)
         except BackupCorrupt as error:
             return replace(backup, damage=error.details["problem"])
         return backup
 
-    def corrupt(self, backup: Backup, problem: str) -> BackupCorrupt:
-        """The error about a damaged backup, with another one to take."""
+    def corrupt(self, backup: Backup, problem: str) -> BackupCorrupt | BackupTooNew:
+        """The error about a backup that cannot be used, with another one to take."""
+        if backup.newer:
+            return BackupTooNew(
+                f"Backup {backup.id} is too new for this pliers-db",
+                why=f"{problem[:1].upper()}{problem[1:]}.",
+                fix="pip install --upgrade pliers-db",
+            )
         older = [b for b in self.backups(backup.database) if b.good and b.id != backup.id]
         return BackupCorrupt(
             f"Backup {backup.id} is damaged",
@@ -302,6 +314,8 @@ def _inspect(folder: Path) -> Backup:
         manifest = load_manifest(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return Backup(folder.name, folder, None, f"{manifests.FILE} is missing")
+    except NewerManifest as error:
+        return Backup(folder.name, folder, None, str(error), newer=True)
     except (OSError, UnicodeDecodeError, BadManifest) as error:
         return Backup(folder.name, folder, None, f"{manifests.FILE} cannot be used: {error}")
     for stored in manifest.files:

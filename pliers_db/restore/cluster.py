@@ -7,6 +7,7 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import psycopg
 from psycopg import sql
@@ -17,7 +18,7 @@ from pliers_db.config import Target
 from pliers_db.db import Connection, Database, load_queries
 from pliers_db.db.pgbouncer import pooler_in_the_way
 from pliers_db.errors import RestoreRefused, RestoreRunning
-from pliers_db.restore.marks import Existing
+from pliers_db.restore.marks import Existing, Marked
 from pliers_db.restore.plan import AvailableExtension, Place, Session, in_use
 
 _QUERIES = load_queries("pliers_db.restore", "sql/cluster.sql")
@@ -57,6 +58,12 @@ def restore_lock(conn: Connection, database: str) -> Iterator[None]:
 def read_databases(conn: Connection) -> list[Existing]:
     """Every database of the server, with its comment."""
     return [Existing(*row) for row in conn.execute(_QUERIES["databases"])]
+
+
+def with_sizes(conn: Connection, marked: Sequence[Marked]) -> tuple[Marked, ...]:
+    """The same with the sizes of the databases; only under their restore lock, so that none is dropped meanwhile."""
+    sizes = dict(conn.execute(_QUERIES["sizes"], {"names": [each.name for each in marked]}).fetchall())
+    return tuple(replace(each, size=sizes.get(each.name)) for each in marked)
 
 
 def read_place(conn: Connection, database: str, manifest: Manifest | None) -> Place:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pliers_db.backup import find_clients, pieces
+from pliers_db.backup import Tls, find_clients, in_the_clear, pieces
 from pliers_db.config import Target
 from pliers_db.errors import RestoreFailed, RestoreRefused
 from pliers_db.postgres import Binaries, Finished, Program, read_program, run_program, start_program
@@ -36,6 +36,18 @@ class Load:
     folder: Path
     """For files of ours meanwhile."""
     reporter: Reporter
+    tls: Tls = Tls.NO
+    """Whether the programs' connections must be encrypted."""
+
+    def check_programs(self) -> None:
+        """Look for the programs that will be needed, before anything is written.
+
+        :raises BinariesMissing: what is here is too old, or speaks no TLS.
+        """
+        if warning := in_the_clear(self._reader, self.tls):
+            self.reporter.warn(warning)
+        if self.plan.scope.data_only:
+            _ = self._own
 
     def run(self) -> None:
         """Fill the database.
@@ -52,8 +64,15 @@ class Load:
 
     @property
     def _reader(self) -> Binaries:
-        """A pg_restore that can read the archive."""
-        return find_clients(self.material.shape.client_major, best=self.plan.server_major)
+        """A pg_restore that can read the archive; or a psql."""
+        if self.material.shape.kind is Kind.PLAIN:
+            return self._own
+        return find_clients(self.material.shape.client_major, self.plan.server_major, self.tls)
+
+    @property
+    def _own(self) -> Binaries:
+        """Programs of the server's version."""
+        return find_clients(self.plan.server_major, tls=self.tls)
 
     def _part(self) -> list[str]:
         """The arguments that leave something out."""
@@ -77,7 +96,7 @@ class Load:
 
     def _rows_into_what_is_there(self) -> None:
         """The definitions, and the record of migrations, of the database as it is now; the rows of the backup."""
-        live, own = self.target.with_database(self.plan.database), find_clients(self.plan.server_major)
+        live, own = self.target.with_database(self.plan.database), self._own
         frame, history = self.folder / "frame", self.folder / "history"
         dump = ["--format=custom", "--no-password"]
         run_program(own, "pg_dump", [*dump, "--schema-only", f"--file={frame}"], target=live).check()
@@ -120,7 +139,7 @@ class Load:
 
     def _by_psql(self) -> None:
         with start_program(
-            find_clients(self.plan.server_major),
+            self._own,
             "psql",
             ["--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1", "--file=-"],
             target=self.target,

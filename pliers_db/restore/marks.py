@@ -26,8 +26,6 @@ class Existing:
     comment: str
     connectable: bool
     owner: str
-    size: int | None
-    """Bytes; None if we may not connect to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +40,8 @@ class Marked:
     origin: str
     """The backup that was restored."""
     at: datetime
-    size: int | None
+    size: int | None = None
+    """Bytes; None: not asked for, or not to be known."""
 
 
 def mark(kind: str, of: str, origin: str) -> str:
@@ -57,7 +56,7 @@ def read_mark(database: Existing) -> Marked | None:
     if found is None:
         return None
     at = datetime.fromisoformat(found[4])
-    return Marked(database.name, found[1], unquote(found[2]), unquote(found[3]), at, database.size)
+    return Marked(database.name, found[1], unquote(found[2]), unquote(found[3]), at)
 
 
 def without_mark(comment: str) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import psycopg
 
-from pliers_db.backup import PROPERTIES_FILE, Contents, Properties, Repository, read_properties
+from pliers_db.backup import PROPERTIES_FILE, Contents, Properties, Repository, read_properties, tls_for
 from pliers_db.catalog import Snapshot, snapshot
 from pliers_db.config import Environment, PoolSettings, Target, check_allowed
 from pliers_db.db import Connection, Database, has_tables, read_stamp, write_stamp
@@ -33,6 +33,7 @@ from pliers_db.restore.cluster import (
     read_place,
     rename_all,
     restore_lock,
+    with_sizes,
 )
 from pliers_db.restore.compare import compare, read_catalog, read_contents
 from pliers_db.restore.load import APPLICATION, Load, unchanged
@@ -105,13 +106,15 @@ def restore(
             unpacked(material, repository.root, reporter) as archive,
         ):
             check_version(check_foreign(material, archive).server_major, place)
+            own = target.with_database(plan.working_name)
+            load = Load(own, material, archive, plan, folder, reporter, tls_for(conn, target))
+            load.check_programs()
             for name in leftovers(read_databases(conn), target.dbname):
                 reporter.info(f"Dropping {name}, left by a restore that did not end")
                 drop_database(conn, name)
             create_database(conn, plan.working_name, mark(NEW, target.dbname, material.name), material.manifest)
             try:
-                own = target.with_database(plan.working_name)
-                Load(own, material, archive, plan, folder, reporter).run()
+                load.run()
                 contents = _finish(own, material, plan, wishes, stamped, reporter)
                 kept_as = _swap(database, conn, material, plan, place)
             except BaseException as error:
@@ -126,7 +129,7 @@ def restore(
             contents=contents,
             compared=material.manifest is not None,
             kept_as=kept_as,
-            put_aside=tuple(put_aside(read_databases(conn), target.dbname)),
+            put_aside=with_sizes(conn, put_aside(read_databases(conn), target.dbname)),
             seconds=time.monotonic() - begun,
         )
 

@@ -17,6 +17,7 @@ from pliers_db.restore.cluster import (
     read_sessions,
     rename_all,
     restore_lock,
+    with_sizes,
 )
 from pliers_db.restore.marks import OLD, Marked, leftovers, mark, old_name, put_aside, without_mark
 from pliers_db.restore.plan import in_use
@@ -96,13 +97,13 @@ def clean(
     ):
         conn.execute("set statement_timeout = 0")
         databases = read_databases(conn)
-        kept = put_aside(databases, name)
+        kept = with_sizes(conn, put_aside(databases, name))
         for each in kept:
             _guard(target, "drop what a restore has kept", environment, confirm, standing=each.name)
         for gone in (*leftovers(databases, name), *(each.name for each in kept)):
             reporter.info(f"Dropping {gone}")
             drop_database(conn, gone)
-        return tuple(kept)
+        return kept
 
 
 def _guard(

@@ -15,7 +15,7 @@ from typing import Any
 from psycopg import sql
 
 from pliers_db import __version__
-from pliers_db.backup import Backup, Manifest, Proof, Repository
+from pliers_db.backup import Backup, Manifest, Proof, Repository, tls_for
 from pliers_db.config import PoolSettings, Target
 from pliers_db.db import Connection, Database
 from pliers_db.errors import BackupCorrupt, BinariesMissing, RestoreFailed, RestoreRefused
@@ -112,7 +112,7 @@ def _try(
             _create(conn, plan.working_name, manifest, reporter)
             begun = time.monotonic()
             try:
-                Load(own, material, archive, plan, folder, reporter).run()
+                Load(own, material, archive, plan, folder, reporter, tls_for(conn, target)).run()
             except RestoreFailed as error:
                 return conn.info.parameter_status("server_version") or "", time.monotonic() - begun, [error.why]
             seconds = time.monotonic() - begun

@@ -22,12 +22,18 @@ select e.name, e.default_version, bool_or(v.superuser and not v.trusted)
  group by e.name, e.default_version;
 
 -- name: databases
--- Every database with its comment, where our marks stand.
-select d.datname, coalesce(shobj_description(d.oid, 'pg_database'), ''), d.datallowconn, pg_get_userbyid(d.datdba),
-       case when has_database_privilege(d.oid, 'connect') then pg_database_size(d.oid) end
+-- Every database with its comment, where our marks stand. No sizes here: another database may be dropped while this
+-- runs, and pg_database_size of one that has gone is an error.
+select d.datname, coalesce(shobj_description(d.oid, 'pg_database'), ''), d.datallowconn, pg_get_userbyid(d.datdba)
   from pg_database d
  where not d.datistemplate
  order by d.datname;
+
+-- name: sizes
+-- How large some databases are, in bytes, as far as we may connect to them.
+select datname, pg_database_size(oid)
+  from pg_database
+ where datname = any(%(names)s) and has_database_privilege(oid, 'connect');
 
 -- name: sessions
 -- Who else is connected to a database.
