@@ -28,6 +28,42 @@ def in_order(tables: Iterable[Table]) -> list[Table]:
     return ordered
 
 
+def together(tables: Iterable[Table]) -> list[list[Table]]:
+    """Tables in groups: those of a circle of references stand together, after all that they refer to.
+
+    Tarjan's strongly connected components (1972), written without recursion.
+    """
+    known = {table.name: table for table in sorted(tables, key=lambda t: t.name)}
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    groups: list[list[Table]] = []
+    for root, first in known.items():
+        if root in index:
+            continue
+        work = [(root, iter(sorted(_needs(first, known))))]
+        index[root] = low[root] = len(index)
+        stack.append(root)
+        while work:
+            name, ahead = work[-1]
+            following = next(ahead, None)
+            if following is None:
+                work.pop()
+                if work:
+                    low[work[-1][0]] = min(low[work[-1][0]], low[name])
+                if low[name] == index[name]:
+                    cut = stack.index(name)
+                    groups.append([known[member] for member in sorted(stack[cut:])])
+                    del stack[cut:]
+            elif following not in index:
+                index[following] = low[following] = len(index)
+                stack.append(following)
+                work.append((following, iter(sorted(_needs(known[following], known)))))
+            elif following in stack:
+                low[name] = min(low[name], index[following])
+    return groups
+
+
 def _needs(table: Table, among: Container[str], *, firmly: bool = False) -> set[str]:
     """The tables that it refers to; ``firmly``: by keys that are checked at once."""
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import psycopg
@@ -95,9 +95,14 @@ def advance_sequences(conn: Connection, tables: Iterable[Table]) -> None:
     for table in tables:
         for column in table.columns.values():
             if column.sequence:
-                query = _compose("advance", table=_identifier(table), column=sql.Identifier(column.name))
+                query = _compose(
+                    "advance",
+                    table=_identifier(table),
+                    column=sql.Identifier(column.name),
+                    sequence=sql.Literal(column.sequence),
+                )
                 try:
-                    conn.execute(query, {"sequence": column.sequence})
+                    conn.execute(query)
                 except psycopg.errors.InsufficientPrivilege as error:
                     raise unfit(table.label, error) from error
 
@@ -141,7 +146,7 @@ def run_script(conn: Connection, script: Script, plan: Plan) -> ScriptOutcome:
 
 
 def _written(conn: Connection) -> dict[str, int]:
-    rows = conn.execute(_QUERIES["counters"].replace("%%", "%")).fetchall()
+    rows = conn.execute(_QUERIES["counters"]).fetchall()
     return {table: inserted + updated + deleted for table, inserted, updated, deleted in rows}
 
 
@@ -228,22 +233,27 @@ def _copy_place(error: psycopg.Error, data: TableData) -> tuple[Record | None, s
 
 
 def _insert(conn: Connection, data: TableData, names: _Names, missing: int) -> None:
-    query = _compose(
-        "insert",
-        table=names.table,
-        columns=names.list(data.columns),
-        values=names.values(),
-        match=names.match(),
-    )
+
+    def first(count: int) -> sql.Composed:
+        """Insert of the first ``count`` rows. Without parameters: a column may be called ``%``."""
+        return _compose(
+            "insert",
+            table=names.table,
+            columns=names.list(data.columns),
+            values=names.values(),
+            match=names.match(),
+            last=sql.Literal(count),
+        )
+
     try:
         with conn.transaction():
-            added = conn.execute(query, {"last": len(data.records)}).rowcount
+            added = conn.execute(first(len(data.records))).rowcount
     except psycopg.errors.InsufficientPrivilege as error:
         raise unfit(data.table.label, error) from error
     except psycopg.OperationalError:
         raise
     except psycopg.Error as error:
-        raise _rejected(error, data.table.label, _first_rejected(conn, data, query, error)) from error
+        raise _rejected(error, data.table.label, _first_rejected(conn, data, first, error)) from error
     if added != missing:
         raise SeedRejected(
             f"{data.table.label} took {added} of {missing} rows; nothing was written",
@@ -253,14 +263,16 @@ def _insert(conn: Connection, data: TableData, names: _Names, missing: int) -> N
         )
 
 
-def _first_rejected(conn: Connection, data: TableData, query: sql.Composed, error: psycopg.Error) -> Record | None:
+def _first_rejected(
+    conn: Connection, data: TableData, first: Callable[[int], sql.Composed], error: psycopg.Error
+) -> Record | None:
     """Find the row that the database does not take, by trying shorter and shorter beginnings."""
     good, bad = 0, len(data.records)
     while bad - good > 1:
         middle = (good + bad) // 2
         try:
             with conn.transaction(force_rollback=True):
-                conn.execute(query, {"last": middle})
+                conn.execute(first(middle))
             good = middle
         except psycopg.Error as other:
             if (other.sqlstate, other.diag.constraint_name) != (error.sqlstate, error.diag.constraint_name):
@@ -270,9 +282,15 @@ def _first_rejected(conn: Connection, data: TableData, query: sql.Composed, erro
 
 
 def _update(conn: Connection, data: TableData, names: _Names, differing: Mapping[int, Sequence[str]]) -> int:
-    query = _compose("update", table=names.table, assignments=names.assignments(), match=names.match())
+    query = _compose(
+        "update",
+        table=names.table,
+        assignments=names.assignments(),
+        match=names.match(),
+        rows=sql.Literal(list(differing)),
+    )
     try:
-        return conn.execute(query, {"rows": list(differing)}).rowcount
+        return conn.execute(query).rowcount
     except psycopg.errors.InsufficientPrivilege as error:
         raise unfit(data.table.label, error) from error
     except psycopg.OperationalError:

@@ -28,7 +28,7 @@ join {table} as t on {match}
 insert into {table} ({columns}) overriding system value
 select {values}
 from pg_temp.pliers_seed_stage as s
-where s."@row" <= %(last)s
+where s."@row" <= {last}
   and not exists (select from {table} as t where {match})
 order by s."@row"
 
@@ -38,18 +38,18 @@ update {table} as t
 set {assignments}
 from pg_temp.pliers_seed_stage as s
 where {match}
-  and s."@row" = any(%(rows)s)
+  and s."@row" = any({rows})
 
 -- name: advance
 -- Let a sequence go on after the highest seeded number.
-select setval(%(sequence)s::regclass, m.top)
+select setval({sequence}::regclass, m.top)
 from (select max({column}) as top from {table}) as m
-join pg_sequence as s on s.seqrelid = %(sequence)s::regclass and s.seqincrement > 0
-where m.top > coalesce(pg_sequence_last_value(%(sequence)s::regclass), 0)
+join pg_sequence as s on s.seqrelid = {sequence}::regclass and s.seqincrement > 0
+where m.top > coalesce(pg_sequence_last_value({sequence}::regclass), 0)
 
 -- name: counters
 -- Rows that this transaction has written, by table.
-select format('%%s.%%s', n.nspname, c.relname),
+select format('%s.%s', n.nspname, c.relname),
        s.n_tup_ins as inserted, s.n_tup_upd as updated, s.n_tup_del as deleted
 from pg_stat_xact_all_tables as s
 join pg_class as c on c.oid = s.relid

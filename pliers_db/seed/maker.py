@@ -1,0 +1,432 @@
+"""Makes the rows of a table that nobody wrote: keys that fit, values that differ where they must, CHECKs met."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from pliers_db.db import Connection
+from pliers_db.seed.choices import Choices, numbered
+from pliers_db.seed.demands import Demand, demand_on, literals_of, parsed
+from pliers_db.seed.hashing import GENERATOR_VERSION, Draw, key_of
+from pliers_db.seed.schema import ForeignKey
+from pliers_db.seed.spec import Spec
+from pliers_db.seed.supply import Supply
+from pliers_db.seed.survey import Surveyed, Unique
+from pliers_db.seed.trial import Trial, Verdict, readable
+
+NULLS = 0.1
+"""The chance of NULL where it is allowed and nothing is said."""
+TRIES = 80
+"""How often a row is changed before it is given up."""
+_PLENTY = 1 << 40
+"""Of so many values a changed row finds another one that no row has."""
+
+
+class Impossible(Exception):
+    """No row of a table can be made: ``column`` and ``reason`` say why."""
+
+    def __init__(self, reason: str, column: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.column = column
+
+
+@dataclass
+class Population:
+    """The rows that others may refer to: those that are there already, then those to be made."""
+
+    rows: list[dict[str, str | None]] = field(default_factory=list)
+    present: int = 0
+    """How many of them were there."""
+    highest: Mapping[str, int] = field(default_factory=dict)
+    """The highest number in each numbered column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Columns that get their values together: a reference, the ends of a range, or one column alone."""
+
+    columns: tuple[str, ...]
+    choices: Choices | None = None
+    link: ForeignKey | None = None
+    nullable: bool = False
+    """NULL may be drawn."""
+    hints: tuple[str, ...] = ()
+    """Constants that stand in CHECKs on the column: where nothing else fits, one of them may."""
+
+    @property
+    def name(self) -> str:
+        return self.link.name if self.link else self.columns[0]
+
+
+@dataclass
+class _Row:
+    """A row in the making: how often each of its units was tried again."""
+
+    number: int
+    tries: dict[str, int] = field(default_factory=dict)
+    cells: dict[str, str | None] = field(default_factory=dict)
+    verdict: Verdict | None = None
+    problem: str = ""
+    """Why no reference could be chosen that agrees with the others."""
+
+
+class Maker:
+    """Makes rows of one table. Each is a function of the seed, the table, its number and the rows it refers to."""
+
+    def __init__(
+        self,
+        conn: Connection,
+        spec: Spec,
+        table: Surveyed,
+        populations: Mapping[str, Population],
+        count: int,
+        late: frozenset[str] = frozenset(),
+    ) -> None:
+        """
+        :param populations: of the tables that it refers to, and its own.
+        :param count: how many rows are wanted.
+        :param late: foreign keys whose tables are made later; they are `tie`\\ d then.
+        :raises Impossible: no row can be made.
+        """
+        self.conn, self.spec, self.table = conn, spec, table
+        self.populations = populations
+        self.own = populations[table.table.name]
+        self.count = count
+        self.notes: list[str] = []
+        self.left_out: set[str] = set()
+        if table.obstacle:
+            raise Impossible(table.obstacle)
+        # The widest first: it says the most about what the others may be.
+        links = [key for key in table.table.foreign_keys if key.name not in late]
+        self.links = sorted(links, key=lambda key: (-len(key.columns), key.name))
+        self.late = {column for key in table.table.foreign_keys if key.name in late for column in key.columns}
+        self.linked = {column for key in table.table.foreign_keys for column in self._given_by(key, late)}
+        self._indexes: dict[tuple[str, tuple[str, ...]], dict[tuple[str | None, ...], list[int]]] = {}
+        self.units = self._units()
+        self._fallback: dict[str, Unit] = {}
+        self.distinct: set[str] = set()
+        self.watched = self._watched()
+        free = frozenset(u.columns[0] for u in self.units if u.link is None and u.name not in self.distinct)
+        predicates = [u.predicate for u in self.watched if u.predicate]
+        self.trial = Trial(conn, table, free, predicates)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are given."""
+        return [c for c in self.table.table.columns if c not in self.table.generated and c not in self.left_out]
+
+    # ── what each column may be ─────────────────────────────────────────────────────────────────────────────
+    def _units(self) -> list[Unit]:
+        units = [Unit(key.columns, link=key, nullable=self._may_miss(key)) for key in self.links]
+        spans = {name for pair in self.table.spans for name in pair if not set(pair) & self.linked}
+        for low, high in self.table.spans:
+            if low in spans and high in spans:
+                units.append(Unit((low, high), self._span(low, high)))
+        for name in self.table.table.columns:
+            if name not in self.table.generated and name not in self.linked and name not in spans:
+                unit = self._free(name)
+                if unit is not None:
+                    units.append(unit)
+        return units
+
+    def _given_by(self, key: ForeignKey, late: frozenset[str]) -> list[str]:
+        """The columns that a reference gives. One that comes late leaves alone what must have a value at once."""
+        loose = [column for column in key.columns if column not in self.table.not_null]
+        return loose if key.name in late and loose else list(key.columns)
+
+    def _may_miss(self, key: ForeignKey) -> bool:
+        return any(column not in self.table.not_null for column in key.columns)
+
+    @cached_property
+    def _alone(self) -> list[set[str]]:
+        return [set(unique.columns) for unique in self.table.uniques]
+
+    @cached_property
+    def _must_differ(self) -> set[str]:
+        return {column for unique in self.table.uniques for column in unique.columns}
+
+    def demand(self, name: str) -> Demand:
+        """What the CHECKs say about a column by itself."""
+        found = Demand()
+        for check in self.table.checks:
+            if name in check.columns:
+                found = found.also(demand_on(parsed(check.expression), name))
+        return found
+
+    def _choices(self, name: str) -> Choices | None:
+        supply = Supply(self.spec, self._key(name), lambda kind, texts: readable(self.conn, kind, texts))
+        distinct = name in self._must_differ
+        return supply.of(self.table.kinds[name], self.demand(name), name=name, distinct=distinct)
+
+    def _free(self, name: str) -> Unit | None:
+        column = self.table.table.columns[name]
+        demand = self.demand(name)
+        must = name in self.table.not_null or demand.not_null
+        choices: Choices | None
+        if column.numbered:
+            limits = {"smallint": 15, "integer": 31}
+            bits = limits.get(self.table.kinds[name].name, 63)
+            first = self.own.highest.get(name, 0) - self.own.present + 1
+            if demand.low is not None and demand.low.lstrip("-").isdigit():
+                first = max(first, int(demand.low) + demand.above)
+            choices = numbered(first, (1 << bits) - 1)
+        else:
+            choices = self._choices(name)
+        if choices is None or choices.size < 1:
+            kind = self.table.kinds[name].sql
+            if column.default is not None:
+                self.left_out.add(name)
+                self.notes.append(f"{name}: its default, for no value of type {kind} is known")
+                return None
+            if not must:
+                self.left_out.add(name)
+                self.notes.append(f"{name}: NULL, for no value of type {kind} is known")
+                return None
+            raise Impossible(f"no value of type {kind} is known that its CHECKs allow", name)
+        return Unit((name,), choices, nullable=not must, hints=self._hints(name))
+
+    def _hints(self, name: str) -> tuple[str, ...]:
+        found: dict[str, None] = {}
+        for check in self.table.checks:
+            if name in check.columns:
+                found |= dict.fromkeys(literals_of(parsed(check.expression)))
+        for text in list(found):
+            if text.lstrip("-").isdigit():
+                found |= dict.fromkeys([str(int(text) + 1), str(int(text) - 1)])
+        kind = self.table.kinds[name]
+        texts = list(found)[:40]
+        return tuple(texts if kind.textual else readable(self.conn, kind, texts)) if texts else ()
+
+    def _span(self, low: str, high: str) -> Choices:
+        """Two ends of ranges that do not overlap."""
+        bound = self._choices(low)
+        if bound is None or bound.size < 4:
+            raise Impossible("no ranges without overlap are known", low)
+        return Choices(
+            bound.size // 4,
+            lambda n: f"{bound.nth(n * 4)}\x1f{bound.nth(n * 4 + 2)}",
+            "ranges",
+            (bound.common or bound.size) // 4,
+        )
+
+    def _watched(self) -> list[Unique]:
+        """Give one column of each unique key values that all differ; where none can, the rows are watched."""
+        watched = []
+        for unique in sorted(self.table.uniques, key=lambda u: len(u.columns)):
+            units = [u for u in self.units if set(u.columns) & set(unique.columns)]
+            if not any(u.name in self.distinct for u in units):
+                able = {u.name: u.choices.size for u in units if u.choices is not None}
+                best = max(able, key=lambda name: (able[name], name), default="")
+                if able.get(best, 0) >= self.own.present + self.count:
+                    self.distinct.add(best)
+                hinted = any(u.hints for u in units if u.name == best)
+                if able.get(best, 0) < _PLENTY or hinted:
+                    watched.append(unique)
+                    continue
+            if self.own.rows:
+                watched.append(unique)  # rows that somebody else wrote may have such a value
+        return watched
+
+    # ── rows ────────────────────────────────────────────────────────────────────────────────────────────────
+    def make(self, count: int) -> list[dict[str, str | None]]:
+        """So many rows, or fewer if keys or CHECKs leave no more.
+
+        :raises Impossible: not a single one.
+        """
+        start = self.own.present
+        taken = [{tuple(row.get(c) for c in unique.columns) for row in self.own.rows} for unique in self.watched]
+        done: list[_Row] = []
+        reason = ""
+        for batch in self._batches(count):
+            left = [_Row(start + number) for number in batch]
+            for turn in range(TRIES + 1):
+                for row in left:
+                    self._fill(row)
+                self._judge(left)
+                again: list[_Row] = []
+                for row in left:
+                    problem = self._problem(row, taken, turn)
+                    if problem is None:
+                        done.append(row)
+                        self.own.rows.append(row.cells)
+                    else:
+                        reason = problem
+                        again.append(row)
+                if not again or (len(again) == len(left) and turn > TRIES // 2):
+                    break
+                left = again
+        if not done and count:
+            raise Impossible(reason or "its keys leave no room for a row")
+        if len(done) < count:
+            self.notes.append(f"{len(done)} of {count} rows: {reason}")
+        return [row.cells for row in sorted(done, key=lambda row: row.number)]
+
+    def _batches(self, count: int) -> Iterator[range]:
+        """Rows that are made together; where rows refer to others of their table, the first ones come alone."""
+        first, size = 0, 1 if any(k.target == self.table.table.name for k in self.links) else 2000
+        while first < count:
+            yield range(first, min(first + size, count))
+            first, size = first + size, min(size * 3, 2000)
+
+    def _judge(self, rows: Sequence[_Row]) -> None:
+        if self.trial.needed:
+            for row, verdict in zip(rows, self.trial.judge([row.cells for row in rows]), strict=True):
+                row.verdict = verdict
+                row.cells.update(verdict.derived)
+
+    def _problem(self, row: _Row, taken: Sequence[set[tuple[str | None, ...]]], turn: int) -> str | None:
+        """What stands in the way of a row; its units that have a part in it are marked to be tried again."""
+        if row.verdict is not None and row.verdict.failed:
+            checks = [self.trial.checks[place] for place in row.verdict.failed]
+            failing = {u.name for u in self.units for check in checks if set(u.columns) & check.columns}
+            reason = f"no row met {checks[0].name}: {row.verdict.error or checks[0].expression}"
+        elif row.problem:
+            failing = {u.name for u in self.units if u.link is not None}
+            reason = row.problem
+        else:
+            marks = self._marks(row)
+            clash = [p for p, mark in enumerate(marks) if mark is not None and mark in taken[p]]
+            if not clash:
+                for place, mark in enumerate(marks):
+                    if mark is not None:
+                        taken[place].add(mark)
+                return None
+            unique = self.watched[clash[0]]
+            units = [u.name for u in self.units if set(u.columns) & set(unique.columns)]
+            failing = {units[turn % len(units)]} if units else set()
+            reason = f"{unique.name} leaves no more values of {', '.join(unique.columns)}"
+        for name in failing:
+            row.tries[name] = row.tries.get(name, 0) + 1
+        return reason
+
+    def _marks(self, row: _Row) -> list[tuple[str | None, ...] | None]:
+        """What each watched key holds in a row; None where the row does not count."""
+        marks: list[tuple[str | None, ...] | None] = []
+        predicates = [u for u in self.watched if u.predicate]
+        for unique in self.watched:
+            mark = tuple(row.cells.get(column) for column in unique.columns)
+            out = None in mark and not unique.nulls_alike
+            if unique.predicate and row.verdict is not None:
+                out = out or not row.verdict.matching[predicates.index(unique)]
+            marks.append(None if out else mark)
+        return marks
+
+    def _fill(self, row: _Row) -> None:
+        row.cells, row.problem = {}, ""
+        for unit in self.units:
+            draw = Draw(self._key(unit.name), row.number)
+            tries = row.tries.get(unit.name, 0)
+            if tries:
+                draw = draw.sub(tries)
+            if unit.link is not None:
+                self._link(row, unit, unit.link, draw, tries)
+            else:
+                self._value(row, unit, draw, tries)
+        for name in self.linked:
+            if row.cells.get(name) is None:
+                row.cells[name] = self._unlinked(row, name)
+
+    def _value(self, row: _Row, unit: Unit, draw: Draw, tries: int) -> None:
+        choices = unit.choices
+        assert choices is not None
+        text: str | None
+        if unit.name in self.distinct and not (unit.hints and tries > TRIES // 4 and draw.sub("hint").chance(0.6)):
+            # Each try has numbers of its own: no two rows ever meet.
+            number = (row.number + tries * (self.own.present + self.count)) % choices.size
+            text = choices.distinct(number, self._key(unit.name))
+        elif unit.nullable and draw.sub("null").chance(0.4 if tries else NULLS):
+            text = None
+        elif tries and unit.hints and draw.sub("hint").chance(0.6):
+            text = unit.hints[draw.sub("which").below(len(unit.hints))]
+        elif choices.in_order:
+            text = choices.distinct(min(row.number + tries, choices.size - 1), 0)
+        else:
+            text = choices.draw(draw)
+        parts = [None] * len(unit.columns) if text is None else text.split("\x1f") if len(unit.columns) > 1 else [text]
+        row.cells.update(zip(unit.columns, parts, strict=True))
+
+    # ── references ──────────────────────────────────────────────────────────────────────────────────────────
+    def _link(self, row: _Row, unit: Unit, key: ForeignKey, draw: Draw, tries: int) -> None:
+        """Choose the row that a reference leads to, among those that agree with what is fixed already."""
+        itself = key.target == self.table.table.name
+        fixed = tuple(place for place, column in enumerate(key.columns) if row.cells.get(column) is not None)
+        wanted = tuple(row.cells[key.columns[place]] for place in fixed)
+        candidates = self._candidates(key, fixed, wanted, itself)
+        if unit.nullable and tries and draw.sub("null").chance(0.4):
+            candidates = []
+        if candidates:
+            # One row to one row: in turn. Otherwise by chance, then onwards from there.
+            first = row.number if set(key.columns) in self._alone else draw.below(len(candidates))
+            place = (first + tries) % len(candidates)
+            target = self.populations[key.target].rows[candidates[place]]
+            row.cells.update(
+                {ours: target.get(theirs) for ours, theirs in zip(key.columns, key.target_columns, strict=True)}
+            )
+            return
+        if unit.nullable:
+            loose = [c for c in key.columns if c not in self.table.not_null]
+            others = {c for other in self.links if other is not key for c in other.columns}
+            row.cells.update(dict.fromkeys([c for c in loose if c not in others] or loose[:1]))
+            return
+        if itself:  # the first row of a tree that has no root but itself
+            self._own(row, key)
+            return
+        row.problem = f"{key.name} needs a row of {key.target}, and there is none that fits"
+
+    def _unlinked(self, row: _Row, name: str) -> str | None:
+        """A column of a reference that leads nowhere, and that must have a value all the same."""
+        if name not in self.table.not_null or name in self.late or row.problem:
+            return None
+        unit = self._fallback.get(name) or self._free(name)
+        if unit is None or unit.choices is None:
+            return None
+        self._fallback[name] = unit
+        if name in self._must_differ and unit.choices.size > row.number:
+            return unit.choices.distinct(row.number, self._key(name))
+        return unit.choices.draw(Draw(self._key(name), row.number))
+
+    def _own(self, row: _Row, key: ForeignKey) -> None:
+        """A reference of a row to itself."""
+        for ours, theirs in zip(key.columns, key.target_columns, strict=True):
+            if theirs not in row.cells:
+                for unit in self.units:
+                    if theirs in unit.columns and unit.link is None:
+                        self._value(row, unit, Draw(self._key(unit.name), row.number), row.tries.get(unit.name, 0))
+            row.cells[ours] = row.cells.get(theirs)
+
+    def _candidates(
+        self, key: ForeignKey, fixed: tuple[int, ...], wanted: tuple[str | None, ...], itself: bool
+    ) -> Sequence[int]:
+        rows = self.populations[key.target].rows
+        if not fixed and not itself:
+            return range(len(rows))
+        if itself and not fixed:
+            return range(len(rows))
+        columns = tuple(key.target_columns[place] for place in fixed)
+        index = self._indexes.get((key.name, columns))
+        if index is None or itself:
+            index = {}
+            for number, row in enumerate(rows):
+                index.setdefault(tuple(row.get(column) for column in columns), []).append(number)
+            self._indexes[key.name, columns] = index
+        return index.get(wanted, [])
+
+    def tie(self, key: ForeignKey, rows: Sequence[dict[str, str | None]]) -> None:
+        """Give rows their late references, now that the rows that these lead to are known.
+
+        :raises Impossible: the reference must not be NULL and there is nothing that it could lead to.
+        """
+        for number, row in enumerate(rows):
+            fixed = tuple(place for place, column in enumerate(key.columns) if row.get(column) is not None)
+            candidates = self._candidates(key, fixed, tuple(row[key.columns[place]] for place in fixed), False)
+            if candidates:
+                target = self.populations[key.target].rows[candidates[number % len(candidates)]]
+                row.update({a: target.get(b) for a, b in zip(key.columns, key.target_columns, strict=True)})
+            elif not self._may_miss(key):
+                raise Impossible(f"{key.name} needs a row of {key.target}, and there is none", key.columns[0])
+
+    def _key(self, name: str) -> int:
+        return key_of(GENERATOR_VERSION, self.spec.seed, self.table.table.name, name, "fill")
