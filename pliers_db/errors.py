@@ -352,6 +352,18 @@ class ScratchProtected(RefusedError):
     code = "migrate.scratch-protected"
 
 
+class CannotCompare(ServerError):
+    """What the migrations build could not be made, so there is nothing to compare with."""
+
+    code = "migrate.cannot-compare"
+
+
+class SchemaDiffers(RefusedError):
+    """Two databases that must be equal are not; nothing was changed."""
+
+    code = "migrate.schema-differs"
+
+
 class ReadOnlyDatabase(ServerError):
     """The database takes no writes."""
 

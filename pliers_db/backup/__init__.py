@@ -3,7 +3,7 @@
 from pliers_db.backup.age import parse_recipients, read_identities
 from pliers_db.backup.contents import differences, reading
 from pliers_db.backup.create import Options, create_backup
-from pliers_db.backup.files import make_folder
+from pliers_db.backup.files import make_folder, write_atomic
 from pliers_db.backup.manifest import Contents, Manifest, Proof
 from pliers_db.backup.nightly import Nightly, nightly_backup, plan_prune, prune
 from pliers_db.backup.pack import opened, pieces, unpack
@@ -53,4 +53,5 @@ __all__ = [
     "retention_of",
     "tls_for",
     "unpack",
+    "write_atomic",
 ]

@@ -13,7 +13,7 @@ from pliers_db.errors import BadSetting, NoProject
 
 FILE = "pliers-db.toml"
 FOLDERS = ("migrations", "seeds", "backups", "data")
-SECTIONS = ("migrate", "lint", "seed", "backup", "restore", "health", "server", "catalog", "types")
+SECTIONS = ("migrate", "drift", "lint", "seed", "backup", "restore", "health", "server", "catalog", "types")
 """The tables that capabilities read with `Project.section`."""
 
 # What belongs into the environment, because the project's file is committed.

@@ -171,13 +171,17 @@ def open_bench(name: str, scratch: Target | None = None, reporter: Reporter = SI
             server = stack.enter_context(scratch_server()).target()
         else:
             server, name = scratch, f"pliers_verify_{secrets.token_hex(4)}"
-            _check_unprotected(server)
+            check_unprotected(server)
         bench = Bench(server, name, reporter)
         stack.callback(bench.close, clear=scratch is not None)
         yield bench
 
 
-def _check_unprotected(server: Target) -> None:
+def check_unprotected(server: Target) -> None:
+    """Let a server be played with, unless it says that it is a protected one.
+
+    :raises ScratchProtected: it is stamped so.
+    """
     with Database(server, application_name=APPLICATION, one_shot=True) as database, database.connection() as conn:
         stamp = read_stamp(conn)
     if stamp is not None and stamp.environment.protected:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from pliers_db.cli.migrate import record, run
+from pliers_db.cli.migrate.drift import drift
 from pliers_db.cli.migrate.verify import verify
 
 app = typer.Typer(help="Apply, roll back and inspect migrations.", no_args_is_help=True)
@@ -12,3 +13,4 @@ app = typer.Typer(help="Apply, roll back and inspect migrations.", no_args_is_he
 for command in (run.new, run.status, run.up, run.down, run.redo, record.history, record.repair, record.unlock):
     app.command()(command)
 app.command()(verify)
+app.command()(drift)
