@@ -74,7 +74,8 @@ def server15() -> Iterator[Server]:
 def _database(server: Server) -> Iterator[Target]:
     name = f"t{os.getpid()}_{next(_numbers)}"
     with connect(server.target()) as admin:
-        admin.execute(f'create database "{name}"')
+        # Copied as files; the default goes page by page through the WAL.
+        admin.execute(f'create database "{name}" strategy file_copy')
     yield server.target(name)
     with connect(server.target()) as admin:
         admin.execute(f'drop database if exists "{name}" with (force)')
