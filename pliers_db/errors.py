@@ -364,6 +364,24 @@ class SchemaDiffers(RefusedError):
     code = "migrate.schema-differs"
 
 
+class ImportUnclear(InputError):
+    """It is not clear what is to be imported."""
+
+    code = "migrate.import-source"
+
+
+class NotImportable(InputError):
+    """Another tool's migrations hold what cannot come along; nothing was written."""
+
+    code = "migrate.import"
+
+
+class ImportConflict(RefusedError):
+    """Another tool's migrations, its history and ours tell different stories; nothing was written."""
+
+    code = "migrate.import-history"
+
+
 class ReadOnlyDatabase(ServerError):
     """The database takes no writes."""
 

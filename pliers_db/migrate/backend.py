@@ -46,6 +46,7 @@ from pliers_db.units import format_duration
 APPLY, ROLLBACK, MARK, UNMARK = "apply", "rollback", "mark", "unmark"
 # How yoyo writes a parameter: :name.
 _PARAMETER = re.compile(r"(?<!:):(\w+)")
+_ELAPSED = "1000 * extract(epoch from clock_timestamp() - transaction_timestamp())"
 _COPYING = (ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH)
 
 
@@ -206,13 +207,16 @@ class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         if mark:
             self.on_done(Done(migration.id, took()))
 
-    def record(self, migration: SqlMigration, what: str, ms: float | None = None) -> list[str]:
+    def record(
+        self, migration: SqlMigration, what: str, ms: float | None = None, at: datetime | None = None
+    ) -> list[str]:
         """The statements that record a migration in yoyo's tables and in ours.
 
         :param what: apply, rollback, mark (applied without running it) or unmark.
         :param ms: how long it took; default: since the transaction's beginning.
+        :param at: when it was applied, if not now (UTC, without a zone).
         """
-        now = _now()
+        now = at or _now()
         mark = self.mark_migration_sql if what in (APPLY, MARK) else self.unmark_migration_sql
         data = {"migration_hash": migration.hash, "migration_id": migration.id, "when": now}
         statements = [
@@ -221,16 +225,18 @@ class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         ]
         if mark == self.unmark_migration_sql:
             return [*statements, f"delete from {self._own} where migration_hash = {self.quote(migration.hash)}"]
-        return [*statements, self.own_record(migration, now, ms)]
+        took = f"{ms:.3f}" if ms is not None else _ELAPSED if at is None else "null"
+        return [*statements, self.own_record(migration, now, took)]
 
     def forget_progress(self, migration: SqlMigration) -> str:
         """The statement that says that a migration does not stand part-way any more."""
         return f"delete from {self.own_table(PROGRESS_TABLE)} where migration_hash = {self.quote(migration.hash)}"
 
-    def own_record(self, migration: SqlMigration, at: datetime, ms: float | None) -> str:
+    def own_record(self, migration: SqlMigration, at: datetime, took: str) -> str:
         """The statement that stores what was applied.
 
         :param at: the time in yoyo's row (UTC, without a zone), which makes the two belong together.
+        :param took: how long it took in milliseconds, as an expression.
         """
         file, undo = migration.file, migration.undo
         assert file is not None
@@ -243,9 +249,7 @@ class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
             "rollback_sql": self.text(undo.text) if undo else "null",
             "transactional": str(file.transactional).lower(),
             "rollback_transactional": str(undo.transactional if undo else True).lower(),
-            "duration_ms": "1000 * extract(epoch from clock_timestamp() - transaction_timestamp())"
-            if ms is None
-            else f"{ms:.3f}",
+            "duration_ms": took,
             "tool_version": self.quote(__version__),
         }
         changes = ", ".join(f"{column} = excluded.{column}" for column in values)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from hashlib import sha256
 from heapq import heapify, heappop, heappush
+from itertools import pairwise
 from pathlib import Path
 
 from pliers_db.errors import (
@@ -31,7 +32,7 @@ _NEARLY = re.compile(r"\s*(?:--|/\*+)\s*([A-Za-z_-]+)\s*[:=]")
 _ANYWHERE = re.compile(r"^[ \t]*--\s*(?:transactional|depends)\s*:", re.IGNORECASE | re.MULTILINE)
 # What `yoyo new` calls its files: two of one day and number differ by their random part.
 _YOYO_NAME = re.compile(r"(\d{8})_(\d+)_[A-Za-z0-9]{5}(?![A-Za-z0-9])")
-_NUMBER = re.compile(r"\d+")
+_NUMBER = re.compile(r"\d+(?:\.\d+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class MigrationFile:
         return sha256(self.text.encode()).hexdigest()
 
     @property
-    def key(self) -> tuple[int, int, str]:
+    def key(self) -> tuple[tuple[int, ...], str]:
         """Where it stands in the order: by number, then by name."""
         return sort_key(self.id)
 
@@ -95,12 +96,14 @@ def migration_hash(migration_id: str) -> str:
     return sha256(migration_id.encode()).hexdigest()
 
 
-def sort_key(migration_id: str) -> tuple[int, int, str]:
-    """The order of ids: ``9_x`` stands before ``10_x``, ``20260102_02_…`` after ``20260102_01_…``."""
+def sort_key(migration_id: str) -> tuple[tuple[int, ...], str]:
+    """The order of ids: ``9_x`` stands before ``10_x``, ``1.9_x`` before ``1.10_x``, ``20260102_02_…`` after
+    ``20260102_01_…``.
+    """
     if found := _YOYO_NAME.match(migration_id):
-        return int(found[1]), int(found[2]), migration_id
+        return (int(found[1]), int(found[2])), migration_id
     number = _NUMBER.match(migration_id)
-    return int(number[0]) if number else -1, 0, migration_id
+    return tuple(map(int, number[0].split("."))) if number else (-1,), migration_id
 
 
 def read_folder(path: Path) -> Folder:
@@ -111,9 +114,23 @@ def read_folder(path: Path) -> Folder:
     :raises InputError: no such folder, no migration in it, a bad name, directive, dependency or encoding.
     """
     names = _list(path)
+    return _folder(path, names, lambda name: read_text(path / name))
+
+
+def folder_of_texts(path: Path, texts: Mapping[str, str]) -> Folder:
+    """What `read_folder` would find if a folder held these files. Reads nothing.
+
+    :param texts: by file name.
+    :raises InputError: as `read_folder` does.
+    """
+    _check_names(path, texts)
+    return _folder(path, texts, texts.__getitem__)
+
+
+def _folder(path: Path, names: Iterable[str], read: Callable[[str], str]) -> Folder:
     forward = [n for n in names if not n.endswith(_ROLLBACK)]
     rollbacks = {n.removesuffix(_ROLLBACK) for n in names if n.endswith(_ROLLBACK)}
-    files = [_read_migration(path, name, rollbacks) for name in forward]
+    files = [_parse_migration(path, name, read(name), rollbacks) for name in forward]
     migrations = [f for f in files if not f.id.startswith(_HOOK)]
     if not migrations:
         raise NoMigrations(
@@ -124,7 +141,8 @@ def read_folder(path: Path) -> Folder:
     warnings = [f"{path / (i + _ROLLBACK)} belongs to no migration" for i in sorted(rollbacks - ids)]
     by_name = sorted(migrations, key=lambda m: m.id)
     migrations.sort(key=lambda m: m.key)
-    if by_name != migrations:
+    chained = all(one.id in other.depends for one, other in pairwise(migrations))
+    if by_name != migrations and not chained:
         first = next(a for a, b in zip(by_name, migrations, strict=True) if a is not b)
         warnings.append(
             f"the numbers of the migrations differ in width: stock yoyo would put {first.id} elsewhere (by name)"
@@ -169,7 +187,12 @@ def _list(path: Path) -> list[str]:
             fix="Write it as .sql, or apply it with yoyo and move it out of the folder.",
         )
     found = [n for n in names if n.endswith(".sql")]
-    for name in sorted(found):
+    _check_names(path, found)
+    return found
+
+
+def _check_names(path: Path, names: Iterable[str]) -> None:
+    for name in sorted(names):
         if not name[:1].isdigit() and not name.startswith(_HOOK):
             raise BadMigrationName(
                 f"{path / name} is not a migration",
@@ -182,13 +205,11 @@ def _list(path: Path) -> list[str]:
                 why=f"yoyo's tables and the file system leave room for {MAX_ID}.",
                 fix="Shorten it.",
             )
-    return found
 
 
-def _read_migration(folder: Path, name: str, rollbacks: set[str]) -> MigrationFile:
+def _parse_migration(folder: Path, name: str, text: str, rollbacks: set[str]) -> MigrationFile:
     migration_id = name.removesuffix(".sql")
     path = folder / name
-    text = read_text(path)
     directives = parse_directives(text, path)
     return MigrationFile(
         id=migration_id,
@@ -297,9 +318,9 @@ def _depends(directives: Mapping[str, tuple[str, int]], path: Path) -> tuple[str
 
 
 def _check_numbers(migrations: Iterable[MigrationFile]) -> None:
-    seen: dict[tuple[int, int], MigrationFile] = {}
+    seen: dict[tuple[int, ...], MigrationFile] = {}
     for migration in sorted(migrations, key=lambda m: m.id):
-        other = seen.setdefault(migration.key[:2], migration)
+        other = seen.setdefault(migration.key[0], migration)
         if other is not migration and not (_YOYO_NAME.match(migration.id) and _YOYO_NAME.match(other.id)):
             raise DuplicateMigration(
                 f"{other.path} and {migration.path} have the same number",

@@ -140,7 +140,7 @@ def _write(
     migration = SqlMigration(entry.id, entry.file, read_rollback(entry.file) if entry.file else None)
     if action is Repair.ACCEPT_EDIT:
         assert entry.applied_at is not None
-        statements = [backend.own_record(migration, entry.applied_at.replace(tzinfo=None), 0)]
+        statements = [backend.own_record(migration, entry.applied_at.replace(tzinfo=None), "0")]
     else:
         statements = backend.record(migration, MARK if action is Repair.MARK_APPLIED else UNMARK)
         statements.append(backend.forget_progress(migration))

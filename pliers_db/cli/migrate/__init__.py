@@ -6,6 +6,7 @@ import typer
 
 from pliers_db.cli.migrate import record, run
 from pliers_db.cli.migrate.drift import drift
+from pliers_db.cli.migrate.importing import import_
 from pliers_db.cli.migrate.verify import verify
 
 app = typer.Typer(help="Apply, roll back and inspect migrations.", no_args_is_help=True)
@@ -14,3 +15,4 @@ for command in (run.new, run.status, run.up, run.down, run.redo, record.history,
     app.command()(command)
 app.command()(verify)
 app.command()(drift)
+app.command("import")(import_)
