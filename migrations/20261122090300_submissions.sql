@@ -15,6 +15,7 @@ create table pliers.submissions (
     updated_at       timestamptz not null default now(),
     deleted_at       timestamptz,
     constraint submissions_pkey primary key (organization_id, id),
+    -- lint: ignore PL040 versions are never deleted, and the list index serves the rows that are not deleted
     constraint submissions_form_version_fkey foreign key (organization_id, form_id, form_version)
         references pliers.form_versions (organization_id, form_id, version),
     constraint submissions_respondent_id_fkey foreign key (respondent_id)

@@ -334,6 +334,24 @@ class UnknownStatement(InputError):
     code = "migrate.unknown-statement"
 
 
+class UnknownRule(InputError):
+    """There is no such lint rule."""
+
+    code = "migrate.unknown-rule"
+
+
+class BadLintComment(InputError):
+    """A comment for lint that says something else."""
+
+    code = "migrate.bad-lint-comment"
+
+
+class LintToolFailed(ServerError):
+    """squawk is missing or has crashed: the migrations were not examined."""
+
+    code = "migrate.squawk"
+
+
 class NoGitRef(InputError):
     """git cannot tell what has changed."""
 

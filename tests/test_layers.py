@@ -19,7 +19,7 @@ LAYERS = [
     {"db"},
     {"config"},
     {"log"},
-    {"errors", "progress", "redaction", "units"},
+    {"annotations", "errors", "progress", "redaction", "units"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 CAPABILITIES = LAYERS[1]

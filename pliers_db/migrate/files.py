@@ -130,13 +130,13 @@ def folder_of_texts(path: Path, texts: Mapping[str, str]) -> Folder:
 def _folder(path: Path, names: Iterable[str], read: Callable[[str], str]) -> Folder:
     forward = [n for n in names if not n.endswith(_ROLLBACK)]
     rollbacks = {n.removesuffix(_ROLLBACK) for n in names if n.endswith(_ROLLBACK)}
-    files = [_parse_migration(path, name, read(name), rollbacks) for name in forward]
+    files = [parse_migration(path, name, read(name), rollbacks) for name in forward]
     migrations = [f for f in files if not f.id.startswith(_HOOK)]
     if not migrations:
         raise NoMigrations(
             f"No migrations in {path}", why="The folder holds no NUMBER_name.sql.", fix="pliers-db migrate new NAME"
         )
-    _check_numbers(migrations)
+    check_numbers(migrations)
     ids = {f.id for f in files}
     warnings = [f"{path / (i + _ROLLBACK)} belongs to no migration" for i in sorted(rollbacks - ids)]
     by_name = sorted(migrations, key=lambda m: m.id)
@@ -207,7 +207,12 @@ def _check_names(path: Path, names: Iterable[str]) -> None:
             )
 
 
-def _parse_migration(folder: Path, name: str, text: str, rollbacks: set[str]) -> MigrationFile:
+def parse_migration(folder: Path, name: str, text: str, rollbacks: set[str]) -> MigrationFile:
+    """One file of a folder as a migration.
+
+    :param rollbacks: the ids that have a rollback file.
+    :raises BadDirective: with the line.
+    """
     migration_id = name.removesuffix(".sql")
     path = folder / name
     directives = parse_directives(text, path)
@@ -317,7 +322,11 @@ def _depends(directives: Mapping[str, tuple[str, int]], path: Path) -> tuple[str
     return tuple(dict.fromkeys(value.split()))
 
 
-def _check_numbers(migrations: Iterable[MigrationFile]) -> None:
+def check_numbers(migrations: Iterable[MigrationFile]) -> None:
+    """Make sure that each migration's number is its own.
+
+    :raises DuplicateMigration: two have the same.
+    """
     seen: dict[tuple[int, ...], MigrationFile] = {}
     for migration in sorted(migrations, key=lambda m: m.id):
         other = seen.setdefault(migration.key[0], migration)

@@ -7,6 +7,7 @@ import typer
 from pliers_db.cli.migrate import record, run
 from pliers_db.cli.migrate.drift import drift
 from pliers_db.cli.migrate.importing import import_
+from pliers_db.cli.migrate.lint import lint
 from pliers_db.cli.migrate.verify import verify
 
 app = typer.Typer(help="Apply, roll back and inspect migrations.", no_args_is_help=True)
@@ -16,3 +17,4 @@ for command in (run.new, run.status, run.up, run.down, run.redo, record.history,
 app.command()(verify)
 app.command()(drift)
 app.command("import")(import_)
+app.command()(lint)

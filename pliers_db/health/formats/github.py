@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from pliers_db.annotations import github_data, github_property
 from pliers_db.health.outcome import Outcome
 from pliers_db.health.report import Report, Result
 
@@ -36,16 +37,7 @@ _QUIET = (Outcome.OK, Outcome.SKIPPED)
 def _command(result: Result, failing: Collection[Outcome]) -> str:
     kind = "error" if result.outcome in failing else "warning" if result.outcome is Outcome.WARN else "notice"
     text = result.summary + (f"\nfix: {result.fix}" if result.fix else "")
-    return f"::{kind} title={_property(f'health: {result.check.id}')}::{_data(text)}"
-
-
-def _data(text: str) -> str:
-    """As GitHub's toolkit escapes a message (actions/toolkit, packages/core/src/command.ts)."""
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
+    return f"::{kind} title={github_property(f'health: {result.check.id}')}::{github_data(text)}"
 
 
 def render_markdown(report: Report) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from xml.etree import ElementTree
 
+from pliers_db.annotations import xml_text
 from pliers_db.health.outcome import Outcome
 from pliers_db.health.report import Report, Result
 
@@ -52,7 +53,7 @@ def render_junit(report: Report, fail_on: Collection[Outcome] = ()) -> str:
 
 
 def _ending(case: ElementTree.Element, result: Result, failing: Collection[Outcome]) -> None:
-    message = _clean(result.summary)
+    message = xml_text(result.summary)
     if result.outcome is Outcome.SKIPPED:
         ElementTree.SubElement(case, "skipped", {"message": message})
     elif result.outcome is Outcome.UNKNOWN:
@@ -68,9 +69,4 @@ def _ending(case: ElementTree.Element, result: Result, failing: Collection[Outco
 
 def _details(result: Result) -> str:
     lines = [f"{f.level}: {f.message}\n  fix: {f.fix or result.check.fix}" for f in result.findings]
-    return _clean("\n".join([*lines, result.check.docs]))
-
-
-def _clean(text: str) -> str:
-    """Without the characters that XML cannot hold."""
-    return "".join(c for c in text if c in "\t\n" or " " <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c > "\uffff")
+    return xml_text("\n".join([*lines, result.check.docs]))

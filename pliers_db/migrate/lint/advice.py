@@ -1,0 +1,338 @@
+"""The safe way to write what squawk warns of, with the names of the statement in it; and when squawk need not worry.
+
+squawk sees one file. What the migrations before it have built makes some of its warnings untrue: SET NOT NULL does not
+scan below a validated CHECK, and CONCURRENTLY does not work on a partitioned table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pliers_db.migrate.lint.built import Built
+from pliers_db.migrate.lint.checks.vectors import concurrently
+from pliers_db.migrate.lint.source import Parsed
+from pliers_db.migrate.lint.squawk import Remark
+from pliers_db.migrate.lint.view import NO_TRANSACTION, View, alone, migrations
+from pliers_db.migrate.sqltree import joined, name_of, quoted, type_modifiers, type_name
+
+# What is no danger on a table that the same migration has made.
+_ON_USED_TABLES = (
+    "adding-field-with-default",
+    "adding-foreign-key-constraint",
+    "adding-not-nullable-field",
+    "adding-required-field",
+    "adding-serial-primary-key-field",
+    "ban-drop-column",
+    "ban-drop-constraint",
+    "ban-drop-not-null",
+    "ban-drop-table",
+    "changing-column-type",
+    "constraint-missing-not-valid",
+    "disallowed-unique-constraint",
+    "renaming-column",
+    "renaming-table",
+    "require-concurrent-index-creation",
+    "require-concurrent-index-deletion",
+)
+
+
+def unfounded(remark: Remark, statement: Parsed | None, view: View) -> bool:
+    """Whether what the other migrations say makes a warning untrue, or one of our rules says it better."""
+    tree = statement.tree if statement else None
+    if tree is None:
+        return False
+    table = _table(tree)
+    if remark.rule in _ON_USED_TABLES and table in view.created:
+        return True
+    match remark.rule:
+        case "adding-not-nullable-field":
+            command = _command(statement, "AT_SetNotNull", remark)
+            return command is not None and _proven(view.before, table, command.name)
+        case "ban-drop-constraint":
+            command = _command(statement, "AT_DropConstraint", remark)
+            return command is not None and _served(view, table, command.name)
+        case "require-concurrent-index-creation":
+            return view.before.table(table).partitioned  # PL038 says how
+        case "constraint-missing-not-valid":
+            # NOT VALID exists only for CHECK and foreign keys; the others have rules of their own.
+            constraint = _constraint(statement, remark)
+            kind = getattr(getattr(constraint, "contype", None), "name", "")
+            return kind in ("CONSTR_UNIQUE", "CONSTR_PRIMARY", "CONSTR_EXCLUSION")
+        case "changing-column-type":
+            command = _command(statement, "AT_AlterColumnType", remark)
+            return command is not None and _widens(view.before, table, command)
+    return False
+
+
+def _proven(built: Built, table: str, column: str) -> bool:
+    return any(c.validated and c.not_null == column for c in built.table(table).checks.values())
+
+
+def _served(view: View, table: str, constraint: str) -> bool:
+    """Whether it is the CHECK that only made SET NOT NULL cheap, and that is set in this file."""
+    check = view.before.table(table).checks.get(constraint)
+    if check is None or check.not_null is None:
+        return False
+    return any(
+        command.subtype.name == "AT_SetNotNull" and command.name == check.not_null
+        for statement in view.source.statements
+        if _table(statement.tree) == table
+        for command in getattr(statement.tree, "cmds", None) or ()
+    )
+
+
+def _widens(built: Built, table: str, command: Any) -> bool:
+    """Whether PostgreSQL only changes the catalog: varchar(n) to a longer one or to text."""
+    old = built.table(table).columns.get(command.name)
+    if old is None or old.type not in ("varchar", "text") or command.def_.raw_default is not None:
+        return False
+    new, size = type_name(command.def_.typeName), type_modifiers(command.def_.typeName)
+    if new == "text" or (new == "varchar" and not size):
+        return True
+    return new == "varchar" and bool(old.modifiers) and size >= old.modifiers
+
+
+# ── the safe way ────────────────────────────────────────────────────────────────────────────────────────────
+def safe_way(remark: Remark, statement: Parsed | None, view: View) -> str:
+    """SQL to paste; empty where there is none."""
+    if statement is None or statement.tree is None:
+        return remark.help
+    write = _SAFE.get(remark.rule)
+    try:
+        return write(remark, statement, view) if write else remark.help
+    except (AttributeError, IndexError, ValueError):  # a shape that the writer was not made for
+        return remark.help
+
+
+def _index(remark: Remark, statement: Parsed, view: View) -> str:
+    tree = statement.tree
+    text = concurrently(statement.sql, tree)
+    if not tree.idxname:
+        columns = "_".join(str(p.name) for p in tree.indexParams if p.name)
+        name = f"{_table(tree).rpartition('.')[2]}_{columns}_idx"
+        text = text.replace("concurrently on", f"concurrently {name} on")
+    return alone(text.replace(" if not exists", ""))
+
+
+def _drop_index(remark: Remark, statement: Parsed, view: View) -> str:
+    return alone(f"drop index concurrently {quoted(joined(statement.tree.objects[0]))}")
+
+
+def _not_valid(remark: Remark, statement: Parsed, view: View) -> str:
+    constraint = _constraint(statement, remark)
+    table = quoted(_table(statement.tree))
+    if constraint is None:  # VALIDATE beside the ADD
+        command = _command(statement, "AT_ValidateConstraint", remark)
+        return migrations(
+            f"-- add constraint {command.name} … not valid",
+            f"alter table {table} validate constraint {quoted(command.name)};",
+        )
+    name = constraint.conname or f"{_table(statement.tree).rpartition('.')[2]}_check"
+    sql = " ".join(statement.sql.split()) if len(statement.tree.cmds) == 1 and constraint.conname else ""
+    return migrations(
+        f"{sql} not valid;" if sql else f"alter table {table} add constraint {name} … not valid;",
+        f"alter table {table} validate constraint {quoted(name)}; -- reads it, and stops nobody",
+    )
+
+
+def _not_null(remark: Remark, statement: Parsed, view: View) -> str:
+    command = _command(statement, "AT_SetNotNull", remark)
+    bare = _table(statement.tree)
+    table, column = quoted(bare), quoted(command.name)
+    name = quoted(f"{bare.rpartition('.')[2]}_{command.name}_not_null")
+    return migrations(
+        f"alter table {table} add constraint {name} check ({column} is not null) not valid;",
+        f"alter table {table} validate constraint {name};",
+        f"alter table {table} alter {column} set not null; -- believes the constraint, reads nothing\n"
+        f"alter table {table} drop constraint {name};",
+    )
+
+
+def _required(remark: Remark, statement: Parsed, view: View) -> str:
+    column = _command(statement, "AT_AddColumn", remark).def_
+    table, name = quoted(_table(statement.tree)), quoted(column.colname)
+    type_ = _written_type(column)
+    return (
+        f"alter table {table} add column {name} {type_} not null default …; -- a constant: no rewrite\n"
+        f"-- or without a default: add it nullable, fill it in batches, then see adding-not-nullable-field"
+    )
+
+
+def _default(remark: Remark, statement: Parsed, view: View) -> str:
+    column = _command(statement, "AT_AddColumn", remark).def_
+    table, name = quoted(_table(statement.tree)), quoted(column.colname)
+    type_ = _written_type(column)
+    kinds = {c.contype.name for c in column.constraints or ()}
+    if "CONSTR_DEFAULT" in kinds:
+        from pglast.stream import RawStream
+
+        default = next(c for c in column.constraints if c.contype.name == "CONSTR_DEFAULT")
+        value = RawStream()(default.raw_expr)
+        return migrations(
+            f"alter table {table} add column {name} {type_};\n"
+            f"alter table {table} alter {name} set default {value}; -- for new rows",
+            _batches(table, f"{name} = {value}", f"{name} is null"),
+        )
+    if "CONSTR_IDENTITY" in kinds:
+        return (
+            f"-- add it nullable, fill it in batches, then:\n"
+            f"alter table {table} alter {name} add generated always as identity;"
+        )
+    if view.postgres >= 18:
+        return f"alter table {table} add column {name} {type_} generated always as (…) virtual; -- computed when read"
+    return f"alter table {table} add column {name} {type_};\n-- a trigger fills it on write; old rows in batches"
+
+
+def _batches(table: str, assignment: str, missing: str) -> str:
+    return (
+        f"{NO_TRANSACTION}\ndo $$\nbegin\n    loop\n        update {table} set {assignment}\n"
+        f"        where ctid = any (array(\n"
+        f"            select ctid from {table} where {missing} limit 10000 for update skip locked));\n"
+        "        exit when not found;\n        commit;\n    end loop;\nend\n$$;"
+    )
+
+
+def _unique(remark: Remark, statement: Parsed, view: View) -> str:
+    table = quoted(_table(statement.tree))
+    constraint = _constraint(statement, remark, "CONSTR_UNIQUE", "CONSTR_PRIMARY")
+    primary = constraint is not None and constraint.contype.name == "CONSTR_PRIMARY"
+    keys = [str(k.sval) for k in (constraint.keys or ())] if constraint is not None else []
+    bare = _table(statement.tree).rpartition(".")[2]
+    default = f"{bare}_pkey" if primary else "_".join([bare, *keys, "key"])
+    name = quoted((constraint.conname if constraint is not None else "") or default)
+    columns = ", ".join(quoted(k) for k in keys) or "…"
+    kind = "primary key" if primary else "unique"
+    return migrations(
+        alone(f"create unique index concurrently {name} on {table} ({columns})"),
+        f"alter table {table} add constraint {name} {kind} using index {name};",
+    )
+
+
+def _type(remark: Remark, statement: Parsed, view: View) -> str:
+    command = _command(statement, "AT_AlterColumnType", remark)
+    table, old = quoted(_table(statement.tree)), command.name
+    new = quoted(f"{old}_new")
+    return migrations(
+        f"alter table {table} add column {new} {_written_type(command.def_)}; -- and a trigger that fills it on write",
+        _batches(table, f"{new} = {quoted(old)}", f"{new} is null and {quoted(old)} is not null"),
+        f"-- when no version of the application reads {old} any more\nalter table {table} drop column {quoted(old)};",
+    )
+
+
+def _rename_column(remark: Remark, statement: Parsed, view: View) -> str:
+    tree = statement.tree
+    table, old, new = quoted(_table(tree)), quoted(tree.subname), quoted(tree.newname)
+    return (
+        f"-- add {new}, let a trigger keep both alike, fill old rows in batches, move clients, drop {old};\n"
+        f"-- or keep the column and let a view show the new name:\n"
+        f"create view {table}_v as select *, {old} as {new} from {table};"
+    )
+
+
+def _rename_table(remark: Remark, statement: Parsed, view: View) -> str:
+    tree = statement.tree
+    old, new = quoted(_table(tree)), quoted(tree.newname)
+    return (
+        f"alter table {old} rename to {new};\ncreate view {old} as select * from {new}; -- in the same migration: "
+        "the old name goes on working\n-- drop the view when nobody uses it"
+    )
+
+
+def _drop_column(remark: Remark, statement: Parsed, view: View) -> str:
+    command = _command(statement, "AT_DropColumn", remark)
+    table, column = quoted(_table(statement.tree)), quoted(command.name)
+    return (
+        f"-- first release an application that does not name {column} (an INSERT must do without it, too), then:\n"
+        f"-- lint: ignore ban-drop-column unused since release …\nalter table {table} drop column {column};"
+    )
+
+
+def _drop_table(remark: Remark, statement: Parsed, view: View) -> str:
+    name = joined(statement.tree.objects[0])
+    unused = quoted(name.rpartition(".")[2] + "_unused")
+    return (
+        f"alter table {quoted(name)} rename to {unused}; -- comes back in a second\n"
+        f"-- a release later, and after a backup:\n-- lint: ignore ban-drop-table unused since release …\n"
+        f"drop table {quoted(name + '_unused')};"
+    )
+
+
+def _detach(remark: Remark, statement: Parsed, view: View) -> str:
+    command = _command(statement, "AT_DetachPartition", remark)
+    table = quoted(_table(statement.tree))
+    return alone(f"alter table {table} detach partition {quoted(name_of(command.def_.name))} concurrently")
+
+
+def _reindex(remark: Remark, statement: Parsed, view: View) -> str:
+    text = " ".join(statement.sql.split()).split(" ")
+    return alone(" ".join([*text[:2], "concurrently", *text[2:]]))
+
+
+def _enum(remark: Remark, statement: Parsed, view: View) -> str:
+    return f"{statement.sql.strip()} after '…';"
+
+
+_SAFE: dict[str, Callable[[Remark, Parsed, View], str]] = {
+    "adding-field-with-default": _default,
+    "adding-foreign-key-constraint": _not_valid,
+    "adding-not-nullable-field": _not_null,
+    "adding-required-field": _required,
+    "adding-serial-primary-key-field": _unique,
+    "ban-drop-column": _drop_column,
+    "ban-drop-table": _drop_table,
+    "changing-column-type": _type,
+    "constraint-missing-not-valid": _not_valid,
+    "disallowed-unique-constraint": _unique,
+    "renaming-column": _rename_column,
+    "renaming-table": _rename_table,
+    "require-concurrent-index-creation": _index,
+    "require-concurrent-index-deletion": _drop_index,
+    "require-concurrent-partition-detach": _detach,
+    "require-concurrent-reindex": _reindex,
+    "require-enum-value-ordering": _enum,
+    "ban-char-field": lambda *_: "text",
+    "prefer-bigint-over-int": lambda *_: "bigint",
+    "prefer-bigint-over-smallint": lambda *_: "bigint",
+    "prefer-identity": lambda *_: "bigint generated always as identity",
+    "prefer-text-field": lambda *_: "text, and a constraint: check (length(…) <= 200)",
+    "prefer-timestamp-tz": lambda *_: "timestamptz",
+    "ban-truncate-cascade": lambda _, statement, __: (
+        statement.sql.strip().lower().replace(" cascade", "") + "; -- and each table that refers to it, by name"
+    ),
+}
+
+
+# ── the statement ───────────────────────────────────────────────────────────────────────────────────────────
+def _table(tree: Any) -> str:
+    relation = getattr(tree, "relation", None)
+    return name_of(relation) if relation is not None and hasattr(relation, "relname") else ""
+
+
+def _command(statement: Parsed | None, kind: str, remark: Remark) -> Any:
+    """The subcommand of ALTER TABLE that a warning means: the one whose name stands behind its offset."""
+    tree = statement.tree if statement else None
+    found = [c for c in getattr(tree, "cmds", None) or () if c.subtype.name == kind]
+    if len(found) < 2 or statement is None:
+        return found[0] if found else None
+    tail = statement.sql[max(0, remark.offset - statement.start - 40) :]
+    return min(found, key=lambda c: _place(tail, c.name or getattr(c.def_, "colname", "") or ""))
+
+
+def _place(text: str, name: str) -> int:
+    at = text.find(name)
+    return at if name and at >= 0 else len(text)
+
+
+def _constraint(statement: Parsed | None, remark: Remark, *kinds: str) -> Any:
+    tree = statement.tree if statement else None
+    for command in getattr(tree, "cmds", None) or ():
+        if command.subtype.name == "AT_AddConstraint" and (not kinds or command.def_.contype.name in kinds):
+            return command.def_
+    return None
+
+
+def _written_type(column: Any) -> str:
+    from pglast.stream import RawStream
+
+    return str(RawStream()(column.typeName))
