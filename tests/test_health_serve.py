@@ -449,6 +449,18 @@ def test_the_command_serves_until_a_signal(cli: Cli, number: int) -> None:
     assert "Traceback" not in err
 
 
+def test_a_signal_to_the_process_and_then_to_its_group_is_one_request(cli: Cli) -> None:
+    """As timeout(1) sends it."""
+    running = cli.start("health", "serve", "--port", "0", "--every", "0")
+    assert running.stdout is not None
+    running.stdout.readline()
+    for _ in range(10):
+        running.send_signal(signal.SIGTERM)
+        time.sleep(0.02)
+    _, err = running.communicate(timeout=20)
+    assert running.returncode == 0, err
+
+
 def test_a_port_that_is_taken_is_said(cli: Cli) -> None:
     import socket
 

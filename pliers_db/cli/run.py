@@ -11,7 +11,7 @@ import time
 import traceback
 from io import TextIOWrapper
 from shlex import quote
-from typing import Any, NoReturn
+from typing import Any
 
 import typer
 from typer.main import get_command
@@ -27,8 +27,17 @@ def run(app: typer.Typer) -> int:
 
     :returns: the process's exit code.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in _REQUESTS:
         signal.signal(number, _interrupt)
+    try:
+        return _run(app)
+    finally:
+        for number in _REQUESTS:  # it is ending; what Python does from here on must not end in another code
+            if signal.getsignal(number) is _interrupt:
+                signal.signal(number, signal.SIG_IGN)
+
+
+def _run(app: typer.Typer) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal that is not UTF-8 must not turn a name into an error
             stream.reconfigure(errors="backslashreplace")
@@ -50,10 +59,19 @@ def run(app: typer.Typer) -> int:
     return answer if isinstance(answer, int) else 0
 
 
-def _interrupt(number: int, frame: object) -> NoReturn:
-    """Treat a request to end like Ctrl-C, once; a second one ends at once."""
-    signal.signal(number, signal.SIG_DFL)
-    raise KeyboardInterrupt
+_REQUESTS = (signal.SIGTERM, signal.SIGHUP)
+_asked: list[float] = []
+"""When the first request to end came."""
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """Treat a request to end like Ctrl-C, once; a second one, a while later, ends at once."""
+    if not _asked:
+        _asked.append(time.monotonic())
+        raise KeyboardInterrupt
+    if time.monotonic() - _asked[0] > 1:  # timeout(1) asks the process and then its group: that is one request
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
 
 def _unforeseen(error: Exception) -> int:
