@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from pliers_db.cli.migrate import record, run
+from pliers_db.cli.migrate.adopt import baseline, dump_schema
 from pliers_db.cli.migrate.drift import drift
 from pliers_db.cli.migrate.importing import import_
 from pliers_db.cli.migrate.lint import lint
@@ -14,7 +15,9 @@ app = typer.Typer(help="Apply, roll back and inspect migrations.", no_args_is_he
 
 for command in (run.new, run.status, run.up, run.down, run.redo, record.history, record.repair, record.unlock):
     app.command()(command)
-app.command()(verify)
 app.command()(drift)
+app.command()(baseline)
+app.command()(dump_schema)
+app.command()(verify)
 app.command("import")(import_)
 app.command()(lint)
