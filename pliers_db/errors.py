@@ -424,6 +424,12 @@ class NoRollback(RefusedError):
     code = "migrate.no-rollback"
 
 
+class DataLoss(RefusedError):
+    """A rollback would drop tables or columns that hold rows; nothing was changed."""
+
+    code = "migrate.data-loss"
+
+
 class HistoryConflict(RefusedError):
     """The folder and the database tell different stories; nothing was changed."""
 

@@ -49,21 +49,28 @@ def stock_url(target: Target) -> str:
     return f"postgresql+psycopg://{target.user}@/{target.dbname}?host={target.host}&port={target.port}"
 
 
+def start_yoyo(project: Path, target: Target, command: str, *arguments: str) -> subprocess.Popen[str]:
+    """Start stock yoyo in a process of its own, in the project's folder."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "yoyo", command, "-b", "--no-config-file", "-d", stock_url(target), *arguments]
+        + ([] if command == "break-lock" else [str(project / "migrations")]),
+        cwd=project,
+        env={name: os.environ[name] for name in KEPT if name in os.environ},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 @pytest.fixture
 def yoyo(project: Path, target: Target) -> Callable[..., Result]:
-    """Stock yoyo in a process of its own on the same folder and database: ``yoyo("list")``."""
+    """Stock yoyo on the same folder and database: ``yoyo("list")``."""
 
     def run(command: str, *arguments: str) -> Result:
-        done = subprocess.run(
-            [sys.executable, "-m", "yoyo", command, "-b", "--no-config-file", "-d", stock_url(target), *arguments]
-            + ([] if command == "break-lock" else [str(project / "migrations")]),
-            cwd=project,
-            env={name: os.environ[name] for name in KEPT if name in os.environ},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        return Result(done.returncode, done.stdout, done.stderr)
+        with start_yoyo(project, target, command, *arguments) as running:
+            out, err = running.communicate(timeout=60)
+        return Result(running.returncode, out, err)
 
     return run
 

@@ -14,6 +14,7 @@ from psycopg.pq import TransactionStatus
 from pliers_db.db.connect import Connection
 from pliers_db.db.pgbouncer import pooler_in_the_way
 from pliers_db.errors import LockedError
+from pliers_db.units import format_duration
 
 _CLASS = 0x706C6965  # "plie": keeps our keys apart from those of applications
 
@@ -52,15 +53,23 @@ def advisory_unlock(conn: Connection, name: LockName, *, shared: bool = False) -
 
 
 def lock_holders(conn: Connection, name: LockName) -> list[str]:
-    """Who holds a lock: ``pliers-db/migrate (pid 4711)``; the name is hidden from roles that may not see it."""
+    """Who holds a lock: ``pliers-db/migrate (pid 4711, from 10.0.0.7, for 3 min 5 s)``.
+
+    The time is the age of its session; what this role may not see is left out.
+    """
     rows = conn.execute(
-        "select coalesce(nullif(a.application_name, ''), 'somebody'), l.pid"
+        "select coalesce(nullif(a.application_name, ''), 'somebody'), l.pid, host(a.client_addr),"
+        " extract(epoch from clock_timestamp() - a.backend_start)::float8"
         " from pg_locks l left join pg_stat_activity a using (pid)"
         " where l.locktype = 'advisory' and l.granted and l.classid = %s and l.objid = %s and l.objsubid = 2"
         " and l.database = (select oid from pg_database where datname = current_database()) order by l.pid",
         [_CLASS, name.value],
     ).fetchall()
-    return [f"{application} (pid {pid})" for application, pid in rows]
+    return [
+        f"{application} (pid {pid}{f', from {host}' if host else ''}"
+        f"{'' if age is None else f', for {format_duration(age)}'})"
+        for application, pid, host, age in rows
+    ]
 
 
 @contextmanager

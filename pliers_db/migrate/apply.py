@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import psycopg
 
 from pliers_db.config import Environment, check_allowed
 from pliers_db.db import Connection, Database, read_stamp, write_stamp
-from pliers_db.errors import MigrationFailed, MigrationPartial, NoRollback
+from pliers_db.errors import BadMigration, MigrationPartial, NoRollback, PliersError
 from pliers_db.migrate import engine
 from pliers_db.migrate.engine import DEFAULTS, Options, check_files, find_rollbacks, session
 from pliers_db.migrate.files import Folder, MigrationFile
-from pliers_db.migrate.history import QUERIES, check_writable, read_history
+from pliers_db.migrate.history import QUERIES, check_writable, read_history, read_who
 from pliers_db.migrate.lock import left_behind, migration_lock
+from pliers_db.migrate.dropped import check_losses, find_dropped, measure
 from pliers_db.migrate.plan import Entry, State, Status, check_history, compare, plan_down, plan_up
 from pliers_db.progress import SILENT, Reporter
 from pliers_db.units import format_count
@@ -40,9 +41,11 @@ def look(conn: Connection, folder: Folder) -> Status:
 
 
 def read_status(database: Database, folder: Folder) -> Status:
-    """How each migration stands, over the pool. Reads only: no lock, no DDL."""
+    """How each migration stands and who applied it, over the pool. Reads only: no lock, no DDL."""
     with database.connection() as conn:
-        return look(conn, folder)
+        history = read_history(conn, folder)
+        who = read_who(conn, history)
+    return Status(tuple(replace(e, by=who.get(e.hash)) if e.record else e for e in compare(folder, history).entries))
 
 
 def up(
@@ -51,6 +54,7 @@ def up(
     *,
     environment: Environment,
     to: str | None = None,
+    steps: int | None = None,
     options: Options = DEFAULTS,
     reporter: Reporter = SILENT,
 ) -> Outcome:
@@ -59,6 +63,7 @@ def up(
     An empty database that nobody has stamped is stamped with ``environment``.
 
     :param to: the last one to apply.
+    :param steps: how many to apply at most.
     :raises PliersError: InputError before anything is touched; HistoryConflict; MigrationFailed when one is refused
         by the server (those before it stay); MigrationLocked, ReadOnlyDatabase, MissingPrivilege.
     """
@@ -66,7 +71,7 @@ def up(
     with session(database, reporter) as conn:
         history = read_history(conn, folder)
         status = compare(folder, history)
-        planned = plan_up(status, to)
+        planned = plan_up(status, to, steps)
         for entry in status.ahead:
             reporter.warn(f"{entry.id} is applied and newer than this folder")
         if not planned:
@@ -77,11 +82,13 @@ def up(
         check_writable(conn, history)
         check_history(status, planned, allow_out_of_order=options.allow_out_of_order)
         check_files((*planned, *folder.hooks))
+        if options.single_transaction:
+            _check_together(planned)
         applied: list[Done] = []
         with migration_lock(conn, history.schema, wait=options.wait, reporter=reporter):
             history = read_history(conn, folder)
             status = compare(folder, history)
-            planned = plan_up(status, to)
+            planned = plan_up(status, to, steps)
             check_history(status, planned, allow_out_of_order=options.allow_out_of_order)
             if planned:
                 _stamp_if_empty(conn, environment, reporter)
@@ -97,6 +104,7 @@ def down(
     steps: int = 1,
     to: str | None = None,
     again: bool = False,
+    allow_data_loss: bool = False,
     confirm: str | None = None,
     options: Options = DEFAULTS,
     reporter: Reporter = SILENT,
@@ -106,8 +114,10 @@ def down(
     :param steps: how many.
     :param to: instead: everything after this one.
     :param again: apply them once more afterwards (``redo``).
+    :param allow_data_loss: roll back what drops tables or columns that hold rows, too.
     :param confirm: the name of the database, typed by a person; needed for a protected one.
-    :raises PliersError: NoRollback before anything is touched; ProtectedDatabase; MigrationFailed as in `up`.
+    :raises PliersError: NoRollback, DataLoss, ProtectedDatabase before anything is touched; MigrationFailed as in `up`;
+        MigrationPartial if ``again`` stopped after something was rolled back.
     """
     _warn(folder, reporter)
     with session(database, reporter) as conn:
@@ -118,7 +128,9 @@ def down(
             return Outcome(status=status)
         check_writable(conn, history)
         guard(conn, environment, confirm, f"roll back {format_count(len(planned), 'migration')}")
-        find_rollbacks(conn, history, planned, folder)
+        pairs = find_rollbacks(conn, history, planned, folder)
+        losses = {entry.id: measure(conn, find_dropped(undo.text)) for entry, undo in pairs}
+        check_losses(losses, allowed=allow_data_loss, reporter=reporter)
         if again:
             check_files(_files(planned))
         with migration_lock(conn, history.schema, wait=options.wait, reporter=reporter):
@@ -126,22 +138,46 @@ def down(
             planned = plan_down(compare(folder, history), steps=steps, to=to)
             pairs = find_rollbacks(conn, history, planned, folder)
             forward = _files(planned)[::-1] if again else []
-            rolled_back = engine.roll_back(database, conn, history, pairs, options, reporter)
+            rolled_back: list[Done] = []
             try:
+                rolled_back = engine.roll_back(database, conn, history, pairs, options, reporter)
                 applied = engine.apply(database, conn, history, forward, folder, options, reporter) if again else []
-            except MigrationFailed as error:  # it says "as before", which the roll-back has made untrue
-                raise MigrationPartial(
-                    f"Rolled back {format_count(len(rolled_back), 'migration')}, not applied again: {error.message}",
-                    why=error.why,
-                    fix="Correct it, then: pliers-db migrate up",
-                    **error.details,
-                ) from error
+            except PliersError as error:
+                undone = [d.id for d in rolled_back] or error.details.get("rolled_back")
+                if again and undone:
+                    raise _stopped_between(error, undone) from error
+                raise
+            except KeyboardInterrupt:
+                if rolled_back:
+                    reporter.warn(f"{format_count(len(rolled_back), 'migration')} rolled back, not applied again")
+                raise
         return Outcome(applied=tuple(applied), rolled_back=tuple(rolled_back), status=look(conn, folder))
+
+
+def _stopped_between(error: PliersError, undone: Sequence[str]) -> MigrationPartial:
+    """Say of a ``redo`` that stops that what it has rolled back stays so: whatever stopped it, nothing is as before."""
+    error.details["rolled_back"] = list(undone)
+    return MigrationPartial(
+        f"Rolled back {format_count(len(undone), 'migration')}, not applied again: {error.message}",
+        why=error.why,
+        fix="Correct it, then: pliers-db migrate up",
+        **error.details,
+    )
 
 
 def _warn(folder: Folder, reporter: Reporter) -> None:
     for warning in folder.warnings:
         reporter.warn(warning)
+
+
+def _check_together(planned: Sequence[MigrationFile]) -> None:
+    for migration in planned:
+        if not migration.transactional:
+            raise BadMigration(
+                f"{migration.path} runs without a transaction, so it cannot be part of a single one",
+                why="Nothing was changed. Its first lines say: -- transactional: false.",
+                fix="Apply it by itself (migrate up --to, --steps 1), or leave --single-transaction out.",
+            )
 
 
 def _files(planned: Sequence[Entry]) -> list[MigrationFile]:

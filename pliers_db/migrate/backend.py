@@ -20,6 +20,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -46,7 +47,7 @@ from pliers_db.units import format_duration
 APPLY, ROLLBACK, MARK, UNMARK = "apply", "rollback", "mark", "unmark"
 # How yoyo writes a parameter: :name.
 _PARAMETER = re.compile(r"(?<!:):(\w+)")
-_ELAPSED = "1000 * extract(epoch from clock_timestamp() - transaction_timestamp())"
+_ELAPSED = "1000 * extract(epoch from clock_timestamp() - statement_timestamp())"
 _COPYING = (ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH)
 
 
@@ -88,6 +89,7 @@ class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         schema: str,
         *,
         settings: tuple[str, ...] = (),
+        together: bool = False,
         policy: RetryPolicy = NO_RETRY,
         watch: BlockerWatch | None = None,
         progress: Mapping[str, Progress] = MappingProxyType({}),
@@ -96,6 +98,7 @@ class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
     ) -> None:
         """:param schema: where yoyo's tables stand.
         :param settings: ``set local …`` statements for the transaction of each migration, each time it is tried.
+        :param together: apply all migrations in one transaction.
         :param policy: how often a transaction is tried again that got no lock, or lost a deadlock.
         :param watch: tells who blocks.
         :param progress: the migrations that stand part-way, by id.
@@ -105,13 +108,16 @@ class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         self._borrowed = conn
         self.home = schema
         self.settings = settings
+        self.together = together
         self.policy = policy
         self.watch = watch
         self.on_done = on_done
         self.progress = progress
         self.tell = tell
         self._schema_seen = False
-        self._last_failure = (0, 0)
+        self._sent: tuple[str, Script] = ("", Script(Path(), "", "", ""))
+        self._completed: list[int] = []
+        self._attempts = 0
         self._templates: dict[str, str] = {}
         self._escaping = Escaping(conn.pgconn)
         self._own = self.own_table(OWN_TABLE)
@@ -184,6 +190,36 @@ class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         assert file is not None, "a plan to go up holds only files"
         self._run(migration, file.text, file.path, file.transactional, APPLY, mark)
 
+    def apply_migrations_only(self, migrations: MigrationList, force: bool = False) -> None:
+        """Apply migrations, each in a transaction of its own or all in one."""
+        if self.together and migrations:
+            self._apply_together(list(migrations))
+        else:
+            super().apply_migrations_only(migrations, force)
+
+    def _apply_together(self, migrations: Sequence[SqlMigration]) -> None:
+        """All in one transaction: all or none, also when one of them gets no lock and is tried again."""
+        scripts = []
+        for migration in migrations:
+            file = migration.file
+            assert file is not None, "a plan to go up holds only files"
+            record = self.record(migration, APPLY)
+            scripts.append(transaction_script(file.path, file.text, settings=self.settings, record=record, whole=False))
+        done: list[Done] = []
+
+        def send() -> None:
+            done.clear()
+            self.send("begin", "")
+            for migration, script in zip(migrations, scripts, strict=True):
+                begun = time.perf_counter()
+                self._send_watched(migration, script)
+                done.append(Done(migration.id, (time.perf_counter() - begun) * 1000))
+            self._send_watched(migrations[-1], Script(scripts[-1].path, "commit", "", "", 1))
+
+        self._tell_failure(lambda: self._try(send), APPLY)
+        for one in done:
+            self.on_done(one)
+
     def rollback_one(self, migration: SqlMigration, force: bool = False) -> None:
         """Roll one migration back and record that."""
         undo = migration.undo
@@ -198,12 +234,13 @@ class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
 
         if transactional:
             record = self.record(migration, what) if mark else []
-            self._send(migration, transaction_script(path, text, settings=self.settings, record=record), what)
+            script = transaction_script(path, text, settings=self.settings, record=record)
         else:
             run_stepwise(self, migration, text, path, what)
             record = self.record(migration, what, took()) if mark else []
             record.append(self.forget_progress(migration))
-            self._send(migration, transaction_script(path, "", settings=(), record=record), what)
+            script = transaction_script(path, "", settings=(), record=record)
+        self._tell_failure(lambda: self.attempt(migration, script), what)
         if mark:
             self.on_done(Done(migration.id, took()))
 
@@ -213,7 +250,7 @@ class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         """The statements that record a migration in yoyo's tables and in ours.
 
         :param what: apply, rollback, mark (applied without running it) or unmark.
-        :param ms: how long it took; default: since the transaction's beginning.
+        :param ms: how long it took; default: since the beginning of its message.
         :param at: when it was applied, if not now (UTC, without a zone).
         """
         now = at or _now()
@@ -276,43 +313,52 @@ class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         return f"convert_from(decode('{b64encode(text.encode()).decode()}', 'base64'), 'UTF8')"
 
     # ── the wire ────────────────────────────────────────────────────────────────────────────────────────────
-    def _send(self, migration: SqlMigration, script: Script, what: str) -> None:
-        """Run a transaction and tell its failure."""
+    def _tell_failure(self, work: Callable[[], None], what: str) -> None:
+        """Do work that is rolled back if it fails, and tell its failure.
+
+        :param what: apply or rollback.
+        """
         try:
-            self.attempt(migration, script)
+            work()
         except psycopg.DatabaseError as error:
+            migration_id, script = self._sent
             if self._borrowed.closed:
-                raise connection_lost(migration.id, error) from error
-            completed, attempts = self._last_failure
-            failure = rolled_back(migration.id, script, error, completed=completed, operation=what)
-            raise (say_who(failure, self.watch, attempts) if _is_about_locks(error) else failure) from error
+                raise connection_lost(migration_id, error) from error
+            failure = rolled_back(migration_id, script, error, completed=len(self._completed), operation=what)
+            raise (say_who(failure, self.watch, self._attempts) if _is_about_locks(error) else failure) from error
 
     def attempt(self, migration: SqlMigration, script: Script) -> None:
         """Send a script; again, as the policy says, if it got no lock or lost a deadlock.
 
         :raises psycopg.DatabaseError: rolled back.
         """
-        retry = Retry(self.policy, name=migration.id)
+        self._try(lambda: self._send_watched(migration, script))
+
+    def _try(self, send: Callable[[], None]) -> None:
+        retry = Retry(self.policy, name="migrate")
         while True:
-            completed: list[int] = []
             try:
-                with self._watching(migration):
-                    self.send(script.text, script.path, completed)
+                send()
                 return
             except psycopg.DatabaseError as error:
                 if self._borrowed.closed:
                     raise
                 if self._borrowed.pgconn.transaction_status != TransactionStatus.IDLE:
-                    self.send("rollback", script.path)
-                self._last_failure = len(completed), retry.attempt
+                    self.send("rollback", "")
+                self._attempts = retry.attempt
                 delay = retry.after(error) if _is_about_locks(error) else None
                 if delay is None:
                     raise
                 self.tell(
-                    f"{migration.id}: {error.diag.message_primary}; rolled back, "
+                    f"{self._sent[0]}: {error.diag.message_primary}; rolled back, "
                     f"attempt {retry.attempt} of {self.policy.attempts} in {format_duration(delay)}"
                 )
             time.sleep(delay)
+
+    def _send_watched(self, migration: SqlMigration, script: Script) -> None:
+        self._sent, self._completed = (migration.id, script), []
+        with self._watching(migration):
+            self.send(script.text, script.path, self._completed)
 
     def _watching(self, migration: SqlMigration) -> AbstractContextManager[None]:
         return self.watch.watching(migration.id) if self.watch else nullcontext()

@@ -39,6 +39,8 @@ class Options:
     """How often a migration is tried again that got no lock, or lost a deadlock."""
     allow_out_of_order: bool = False
     """Apply what is older than an applied migration."""
+    single_transaction: bool = False
+    """Apply all of them in one transaction: all or none."""
 
 
 DEFAULTS = Options()
@@ -76,6 +78,7 @@ def open_backend(
         history.schema,
         settings=_settings(conn, options),
         # A lock that is not free now may be so in a minute: longer waits than for a lost race.
+        together=options.single_transaction,
         policy=RetryPolicy(attempts=options.retries + 1, base=0.5, cap=10.0, deadline=math.inf, locks=True),
         watch=watch,
         progress={p.id: p for p in history.progress},

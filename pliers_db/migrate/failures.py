@@ -12,6 +12,9 @@ from pliers_db.migrate.parser import place_of
 from pliers_db.migrate.script import Script, locate
 from pliers_db.units import format_count
 
+# Duplicate table, column, object, schema, function: it exists already.
+_THERE_ALREADY = ("42P07", "42701", "42710", "42P06", "42723")
+
 
 def connection_lost(migration_id: str, error: psycopg.Error) -> ConnectionLost:
     """The connection is gone, and whether the COMMIT came through is not known."""
@@ -49,6 +52,11 @@ def rolled_back(
         fix = "Put it into a migration of its own that begins with the line: -- transactional: false"
     elif isinstance(error, psycopg.errors.LockNotAvailable):
         fix = "Another session holds a lock on that object. Run the same command again later, or give more --retries."
+    elif operation == "apply" and error.sqlstate in _THERE_ALREADY:
+        fix = (
+            "If it is there because stock yoyo was killed before it recorded it: "
+            f"pliers-db migrate repair --mark-applied {migration_id}. Else correct the file."
+        )
     return MigrationFailed(
         f"{script.path}:{place.line}:{place.column}: {text}",
         why=f"The server refused this statement ({error.sqlstate}).\n{place.caret()}{_details(error)}",

@@ -18,6 +18,7 @@ from pliers_db.errors import MissingPrivilege, ReadOnlyDatabase
 from pliers_db.migrate.files import Folder
 
 MIGRATION_TABLE = "_yoyo_migration"
+LOG_TABLE = "_yoyo_log"
 OWN_TABLE = "_pliers_migration"
 PROGRESS_TABLE = "_pliers_progress"
 QUERIES = load_queries("pliers_db.migrate", "sql/migrate.sql")
@@ -69,7 +70,7 @@ class History:
     complete: bool
     """Whether all of yoyo's tables and ours are there."""
     logged: bool
-    """Whether yoyo's log is there."""
+    """Whether yoyo's log is there and may be read."""
     yoyo_locks: bool
     """Whether yoyo's lock table is there."""
     own_readable: bool
@@ -108,7 +109,7 @@ def read_history(conn: Connection, folder: Folder | None = None) -> History:
         applied=applied,
         progress=_progress(conn, facts["schema"]) if facts["reads_own"] else (),
         complete=all(facts[key] for key in ("has_history", "has_version", "has_lock", "has_own")),
-        logged=facts["has_log"],
+        logged=facts["reads_log"],
         yoyo_locks=facts["has_lock"],
         own_readable=facts["reads_own"],
         standby=facts["standby"],
@@ -131,6 +132,14 @@ def _rows(conn: Connection, facts: dict[str, Any], folder: Folder | None) -> lis
 def _progress(conn: Connection, schema: str) -> tuple[Progress, ...]:
     query = sql.SQL(QUERIES["progress"]).format(sql.Identifier(schema, PROGRESS_TABLE))
     return tuple(Progress(*row) for row in conn.execute(query))
+
+
+def read_who(conn: Connection, history: History) -> dict[str, str]:
+    """Who applied each migration last (``user@host``), by yoyo's key; empty if the log may not be read."""
+    if not history.logged:
+        return {}
+    query = sql.SQL(QUERIES["who"]).format(sql.Identifier(history.schema, LOG_TABLE))
+    return dict(conn.execute(query).fetchall())
 
 
 def read_stored_rollback(conn: Connection, schema: str, migration_hash: str) -> tuple[str, bool] | None:

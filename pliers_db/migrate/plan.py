@@ -42,6 +42,8 @@ class Entry:
     file: MigrationFile | None = None
     record: Applied | None = None
     progress: Progress | None = None
+    by: str | None = None
+    """Who applied it, ``user@host``, where that was asked for and may be known."""
 
     @property
     def hash(self) -> str:
@@ -182,18 +184,19 @@ def check_history(status: Status, planned: tuple[MigrationFile, ...], *, allow_o
         )
 
 
-def plan_up(status: Status, to: str | None = None) -> tuple[MigrationFile, ...]:
+def plan_up(status: Status, to: str | None = None, steps: int | None = None) -> tuple[MigrationFile, ...]:
     """The migrations that `up` applies, in order.
 
     :param to: the last one, included.
+    :param steps: how many at most.
     :raises UnknownMigration: no file has that id.
     """
     if to is None:
-        return status.pending
+        return status.pending[:steps]
     ids = [e.id for e in status.entries if e.file]
     last = find_id(to, ids)
     wanted = set(ids[: ids.index(last) + 1])
-    return tuple(m for m in status.pending if m.id in wanted)
+    return tuple(m for m in status.pending if m.id in wanted)[:steps]
 
 
 def plan_down(status: Status, *, steps: int = 1, to: str | None = None) -> tuple[Entry, ...]:

@@ -14,7 +14,15 @@ from pliers_db.errors import HistoryConflict, UnknownStatement
 from pliers_db.migrate.apply import guard, look
 from pliers_db.migrate.engine import DEFAULTS, Options, open_backend, session
 from pliers_db.migrate.files import Folder, read_rollback
-from pliers_db.migrate.history import OWN_TABLE, PROGRESS_TABLE, QUERIES, History, check_writable, read_history
+from pliers_db.migrate.history import (
+    LOG_TABLE,
+    OWN_TABLE,
+    PROGRESS_TABLE,
+    QUERIES,
+    History,
+    check_writable,
+    read_history,
+)
 from pliers_db.migrate.lock import migration_lock
 from pliers_db.migrate.plan import Entry, State, Status, find_id
 from pliers_db.progress import SILENT, Reporter
@@ -44,7 +52,7 @@ def read_log(database: Database, limit: int = 100) -> tuple[LogLine, ...]:
         if not history.logged:
             return ()
         query = sql.SQL(QUERIES["log" if history.own_readable else "plain_log"]).format(
-            log=sql.Identifier(history.schema, "_yoyo_log"), own=sql.Identifier(history.schema, OWN_TABLE)
+            log=sql.Identifier(history.schema, LOG_TABLE), own=sql.Identifier(history.schema, OWN_TABLE)
         )
         return tuple(
             LogLine(i, operation, user, host, at and at.replace(tzinfo=UTC), ms)

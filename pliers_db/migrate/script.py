@@ -35,16 +35,24 @@ class Script:
         return f"{self.head}{self.body}{self.tail}"
 
 
-def transaction_script(path: Path, body: str, *, settings: Sequence[str], record: Sequence[str]) -> Script:
+def transaction_script(
+    path: Path, body: str, *, settings: Sequence[str], record: Sequence[str], whole: bool = True
+) -> Script:
     """The file, then the statements that record it, in one transaction.
 
     :param settings: statements at the transaction's beginning (``set local …``).
     :param record: statements at its end.
+    :param whole: false: a part of a transaction that others begin and end.
     """
-    head = "begin;\n" + "".join(f"{s};\n" for s in settings)
+    head = ("begin;\n" if whole else "") + "".join(f"{s};\n" for s in settings)
     # Deferred constraints are checked while the file's role and search_path still hold.
-    tail = "\n;\nset constraints all immediate;\n" + RESTORE + "".join(f"{s};\n" for s in record) + "commit"
-    return Script(path, head, body, tail, 1 + len(settings))
+    tail = (
+        "\n;\nset constraints all immediate;\n"
+        + RESTORE
+        + "".join(f"{s};\n" for s in record)
+        + ("commit" if whole else "")
+    )
+    return Script(path, head, body, tail, whole + len(settings))
 
 
 def locate(script: Script, diag: Any, completed: int) -> tuple[Place | None, str]:

@@ -24,6 +24,7 @@ StatementTimeoutOption = Annotated[
 RetriesOption = Annotated[
     int, typer.Option("--retries", min=0, help="How often a migration that got no lock is tried again.")
 ]
+DataLossOption = Annotated[bool, typer.Option("--allow-data-loss", help="Drop tables and columns that hold rows, too.")]
 
 
 def folder_of(settings: Settings, directory: Path | None) -> Folder:

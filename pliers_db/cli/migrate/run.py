@@ -21,6 +21,7 @@ from pliers_db.cli.context import (
     resolve,
 )
 from pliers_db.cli.migrate.options import (
+    DataLossOption,
     DirOption,
     LockTimeoutOption,
     RetriesOption,
@@ -88,10 +89,17 @@ def status(
         )
     else:
         rows = [
-            (e.state, e.id, f"{e.applied_at:%Y-%m-%d %H:%M:%S}Z" if e.applied_at else "", _took(e), _remark(e))
+            (
+                e.state,
+                e.id,
+                f"{e.applied_at:%Y-%m-%d %H:%M:%S}Z" if e.applied_at else "",
+                _took(e),
+                e.by or "",
+                _remark(e),
+            )
             for e in found.entries
         ]
-        emit_table(("STATE", "MIGRATION", "APPLIED AT", "TOOK", ""), rows, right=[3])
+        emit_table(("STATE", "MIGRATION", "APPLIED AT", "TOOK", "BY", ""), rows, right=[3])
         always = (State.APPLIED, State.PENDING)
         emit(", ".join(f"{count} {state}" for state, count in counts.items() if count or state in always))
     for warning in folder.warnings:
@@ -102,6 +110,12 @@ def status(
 
 def up(
     to: Annotated[str | None, typer.Option("--to", help="The last migration to apply.", show_default=False)] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="How many to apply at most.", show_default=False)
+    ] = None,
+    single_transaction: Annotated[
+        bool, typer.Option("--single-transaction", help="All in one transaction: all or none.")
+    ] = False,
     allow_out_of_order: Annotated[
         bool, typer.Option("--allow-out-of-order", help="Apply what is older than an applied migration.")
     ] = False,
@@ -128,7 +142,10 @@ def up(
             folder,
             environment=settings.environment,
             to=to,
-            options=migrate.Options(wait, lock_timeout, statement_timeout, retries, allow_out_of_order),
+            steps=steps,
+            options=migrate.Options(
+                wait, lock_timeout, statement_timeout, retries, allow_out_of_order, single_transaction
+            ),
             reporter=console,
         )
     _report(outcome, settings, json=json, quiet=quiet)
@@ -139,6 +156,7 @@ def down(
     to: Annotated[
         str | None, typer.Option("--to", help="Roll back everything after this one, which stays.", show_default=False)
     ] = None,
+    allow_data_loss: DataLossOption = False,
     confirm_db: ConfirmOption = None,
     directory: DirOption = None,
     wait: WaitOption = 60.0,
@@ -161,11 +179,13 @@ def down(
         json,
         steps=steps,
         to=to,
+        allow_data_loss=allow_data_loss,
     )
 
 
 def redo(
     steps: Annotated[int, typer.Option("--steps", min=1, help="How many.")] = 1,
+    allow_data_loss: DataLossOption = False,
     confirm_db: ConfirmOption = None,
     directory: DirOption = None,
     wait: WaitOption = 60.0,
@@ -188,6 +208,7 @@ def redo(
         json,
         steps=steps,
         again=True,
+        allow_data_loss=allow_data_loss,
     )
 
 
@@ -252,6 +273,7 @@ def _entry(entry: Entry) -> dict[str, Any]:
         "id": entry.id,
         "state": entry.state,
         "applied_at": entry.applied_at.isoformat() if entry.applied_at else None,
+        "by": entry.by,
         "path": str(entry.file.path) if entry.file else None,
         "transactional": entry.file.transactional if entry.file else None,
         "reversible": entry.reversible,

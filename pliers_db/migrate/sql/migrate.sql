@@ -11,7 +11,7 @@ select home.name as schema,
        exists (select from pg_namespace n where n.nspname = home.name) as schema_exists,
        to_regclass(format('%I._yoyo_migration', home.name)) is not null as has_history,
        to_regclass(format('%I._yoyo_version', home.name)) is not null as has_version,
-       to_regclass(format('%I._yoyo_log', home.name)) is not null as has_log,
+       coalesce(has_table_privilege(to_regclass(format('%I._yoyo_log', home.name)), 'select'), false) as reads_log,
        to_regclass(format('%I.yoyo_lock', home.name)) is not null as has_lock,
        to_regclass(format('%I._pliers_lock', home.name)) is not null
            and to_regclass(format('%I._pliers_migration', home.name)) is not null
@@ -125,6 +125,11 @@ select l.migration_id, l.operation, l.username, l.hostname, l.created_at_utc, p.
                                 where n.migration_hash = l.migration_hash and n.operation = 'apply')
  order by l.created_at_utc desc, l.id limit %s
 
+-- name: who
+-- Who applied (or marked) each migration last, and on which host?
+select distinct on (migration_hash) migration_hash, concat_ws('@', username, hostname)
+  from {} where operation in ('apply', 'mark') order by migration_hash, created_at_utc desc
+
 -- name: plain_log
 -- The same where our table is not there, or not ours to read.
 select migration_id, operation, username, hostname, created_at_utc, null
@@ -187,3 +192,26 @@ select pid, coalesce(extract(epoch from now() - backend_start), 0)::float8 as ag
   from pg_stat_activity
  where datname = current_database() and application_name like '%pg_dump%' and pid <> pg_backend_pid()
  order by pid
+
+-- name: leaves
+-- Which tables hold the rows of a table, of a column or of a schema (its partitions and children too), how many does the
+-- planner think there are, and how many with a value? A file may have set its own search_path: a name that is not on
+-- ours is looked for in every schema.
+with recursive named as (
+    select c.oid
+      from pg_class c join pg_namespace n on n.oid = c.relnamespace
+     where c.relkind in ('r', 'p')
+       and case when %(kind)s = 'schema' then n.nspname = (parse_ident(%(name)s))[1]
+                when to_regclass(%(name)s) is not null then c.oid = to_regclass(%(name)s)
+                else array[c.relname::text] = parse_ident(%(name)s) end
+), holding as (
+    select oid from named union select i.inhrelid from pg_inherits i join holding h on h.oid = i.inhparent
+)
+select n.nspname, c.relname, a.attname, greatest(c.reltuples, 0)::bigint as estimate,
+       (greatest(c.reltuples, 0) * (1 - coalesce(s.null_frac, 0)))::bigint as with_values
+  from holding h
+  join pg_class c on c.oid = h.oid and c.relkind = 'r'
+  join pg_namespace n on n.oid = c.relnamespace
+  left join pg_attribute a on a.attrelid = c.oid and not a.attisdropped and a.attname = (parse_ident(%(column)s))[1]
+  left join pg_stats s on s.schemaname = n.nspname and s.tablename = c.relname and s.attname = a.attname
+ where %(column)s::text is null or a.attname is not null
