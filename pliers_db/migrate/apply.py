@@ -12,11 +12,11 @@ from pliers_db.config import Environment, check_allowed
 from pliers_db.db import Connection, Database, read_stamp, write_stamp
 from pliers_db.errors import BadMigration, MigrationPartial, NoRollback, PliersError
 from pliers_db.migrate import engine
+from pliers_db.migrate.dropped import check_losses, find_dropped, measure
 from pliers_db.migrate.engine import DEFAULTS, Options, check_files, find_rollbacks, session
 from pliers_db.migrate.files import Folder, MigrationFile
 from pliers_db.migrate.history import QUERIES, check_writable, read_history, read_who
 from pliers_db.migrate.lock import left_behind, migration_lock
-from pliers_db.migrate.dropped import check_losses, find_dropped, measure
 from pliers_db.migrate.plan import Entry, State, Status, check_history, compare, plan_down, plan_up
 from pliers_db.progress import SILENT, Reporter
 from pliers_db.units import format_count

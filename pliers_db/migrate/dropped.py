@@ -6,7 +6,6 @@ not seen here. `verify --rows` sees that.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +24,6 @@ from pliers_db.units import format_count
 _COUNTED = 1000
 # How many rows are searched for a value of a column before its statistics are believed.
 _SEARCHED = 100_000
-_PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +94,9 @@ def _name_of(relation: Any) -> str:
 
 
 def _quoted(parts: Iterable[str]) -> str:
-    """A name as it is written in SQL: quoted where it must be."""
-    return ".".join(part if _PLAIN.fullmatch(part) else '"' + part.replace('"', '""') + '"' for part in parts)
+    from pliers_db.catalog import quoted  # the whole catalog, which `up` and `status` do not need
+
+    return ".".join(map(quoted, parts))
 
 
 def measure(conn: Connection, dropped: Iterable[Dropped]) -> list[Loss]:
