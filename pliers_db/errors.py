@@ -400,6 +400,12 @@ class ImportConflict(RefusedError):
     code = "migrate.import-history"
 
 
+class SizesUnreadable(ServerError):
+    """The sizes of the tables cannot be read."""
+
+    code = "migrate.sizes"
+
+
 class ReadOnlyDatabase(ServerError):
     """The database takes no writes."""
 

@@ -110,9 +110,23 @@ class Bench:
             self._send(transaction_script(file.path, file.text, settings=(), record=()))
             return
         for statement in split(file.text):
-            head = file.text[: statement.start]
-            self._send(Script(file.path, "", statement.sql, ""), lines_before=head.count("\n"))
+            self.run_statement(file, statement.sql, statement.start)
         self._send(Script(file.path, "", RESTORE, ""))
+
+    def run_statement(self, file: MigrationFile | RollbackFile, statement: str, start: int) -> None:
+        """Run one statement of a file, in the transaction that is open, if one is.
+
+        :param start: where it stands in the file.
+        :raises DoesNotRun: the transaction is rolled back then.
+        """
+        self._send(Script(file.path, "", statement, ""), lines_before=file.text.count("\n", 0, start))
+
+    def end_transaction(self, file: MigrationFile | RollbackFile) -> None:
+        """Commit as the transaction of a migration does.
+
+        :raises DoesNotRun: a deferred constraint refuses it.
+        """
+        self._send(Script(file.path, "", f"set constraints all immediate;\n{RESTORE}commit", ""))
 
     def _send(self, script: Script, lines_before: int = 0) -> None:
         """Send one message of any number of statements by the simple protocol; what SELECTs return is dropped."""

@@ -9,6 +9,7 @@ from pliers_db.cli.migrate.adopt import baseline, dump_schema
 from pliers_db.cli.migrate.drift import drift
 from pliers_db.cli.migrate.importing import import_
 from pliers_db.cli.migrate.lint import lint
+from pliers_db.cli.migrate.trace import trace
 from pliers_db.cli.migrate.verify import verify
 
 app = typer.Typer(help="Apply, roll back and inspect migrations.", no_args_is_help=True)
@@ -21,3 +22,4 @@ app.command()(dump_schema)
 app.command()(verify)
 app.command("import")(import_)
 app.command()(lint)
+app.command()(trace)

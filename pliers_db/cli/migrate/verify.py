@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pliers_db.cli.console import Console, emit, emit_json, paint
-from pliers_db.cli.context import (
-    DebugOption,
-    EnvOption,
-    JsonOption,
-    QuietOption,
-    UrlOption,
-    open_database,
-    resolve,
-)
-from pliers_db.cli.migrate.options import DirOption, folder_of
+from pliers_db.cli.context import DebugOption, EnvOption, JsonOption, QuietOption, UrlOption
+from pliers_db.cli.migrate.choice import IdsArgument, PendingOption, ScratchOption, SinceOption, choose
+from pliers_db.cli.migrate.options import DirOption
 from pliers_db.units import format_count, format_duration
 
 if TYPE_CHECKING:
@@ -26,24 +18,16 @@ if TYPE_CHECKING:
 
 
 def verify(
-    ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID]...", help="Which; default: all.", show_default=False)
-    ] = None,
-    since: Annotated[
-        str | None,
-        typer.Option("--since", metavar="GITREF", help="Those whose files changed since then.", show_default=False),
-    ] = None,
-    pending: Annotated[bool, typer.Option("--pending", help="Those that the database does not have yet.")] = False,
+    ids: IdsArgument = None,
+    since: SinceOption = None,
+    pending: PendingOption = False,
     rows: Annotated[
         bool, typer.Option("--rows", help="With rows in the tables: a rollback that loses or changes data is found.")
     ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit 1, too, if one has no rollback file, or rows could not be tried.")
     ] = False,
-    scratch: Annotated[
-        str | None,
-        typer.Option("--scratch", help="URL of a server to use instead of a scratch server.", show_default=False),
-    ] = None,
+    scratch: ScratchOption = None,
     directory: DirOption = None,
     env: EnvOption = None,
     database_url: UrlOption = None,
@@ -56,37 +40,20 @@ def verify(
     The database of the project is not touched; with --pending it is read. Exit code 1 if a rollback leaves, loses or
     changes anything, or if a migration cannot be tried.
     """
-    from pliers_db import migrate
-    from pliers_db.config import drop_ambient, load_settings, parse_url
-    from pliers_db.log import configure_logging
-    from pliers_db.migrate.changed import changed_since
-    from pliers_db.migrate.plan import find_id
+    from pliers_db.config import parse_url
     from pliers_db.migrate.verify import verify as prove
 
-    if pending:
-        settings = resolve(env, database_url)
-    else:
-        configure_logging()
-        drop_ambient(os.environ)
-        settings = load_settings(env=env, database_url=database_url)
-    folder, console = folder_of(settings, directory), Console(quiet=quiet)
+    settings, folder, asked = choose(
+        "migrate verify", ids, since, pending, directory=directory, env=env, database_url=database_url
+    )
     server = parse_url(scratch, "--scratch") if scratch is not None else None
-    known = [m.id for m in folder.migrations]
-    asked = {find_id(each, known) for each in ids or ()}
-    if since is not None:
-        asked.update(changed_since(folder, since))
-    if pending:
-        with open_database(settings, "migrate verify") as database:
-            asked.update(m.id for m in migrate.read_status(database, folder).pending)
-    if not (ids or pending or since is not None):
-        asked.update(known)
     found = prove(
         folder,
         asked,
         database=settings.target.dbname if settings.target else settings.embedded_database,
         rows=rows,
         scratch=server,
-        reporter=console,
+        reporter=Console(quiet=quiet),
     )
     passed = found.passed(strict=strict)
     if json:
