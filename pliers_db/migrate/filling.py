@@ -76,17 +76,28 @@ class Filler:
         rows = range(self._next, self._next + ROWS)
         self._next += ROWS
         types = {t.path: t for t in there.types}
-        for table in _in_order(tables, changed):
+        left = list(_in_order(tables, changed))
+        for last in (False, True):  # in a circle, a table may have to wait for one behind it
+            left = [table for table in left if not self._filled(table, rows, types, last)]
+        for table in tables.values():
             self._seen[table.path] = forms[table.path]
-            try:
-                made = self._fill(table, rows, types)
-            except (_NotFillable, NoSample, psycopg.Error) as error:
+
+    def _filled(self, table: Table, rows: Sequence[Row], types: Mapping[str, Type], last: bool) -> bool:
+        """Give rows to a table; whether that went well.
+
+        :param last: if it does not, say why, unless the table has rows from before.
+        """
+        try:
+            made = self._fill(table, rows, types)
+        except (_NotFillable, NoSample, psycopg.Error) as error:
+            if last and table.path not in self._rows:
                 reason = (error.diag.message_primary if isinstance(error, psycopg.Error) else None) or str(error)
                 self.not_filled[table.path] = " ".join(reason.split())
-                continue
-            self.not_filled.pop(table.path, None)
-            self._rows.setdefault(table.path, {}).update(made)
-            self.inserted[table.path] = self.inserted.get(table.path, 0) + len(made)
+            return False
+        self.not_filled.pop(table.path, None)
+        self._rows.setdefault(table.path, {}).update(made)
+        self.inserted[table.path] = self.inserted.get(table.path, 0) + len(made)
+        return True
 
     def forget(self, paths: Iterable[str]) -> None:
         """Take tables for empty: their rows, or what is new in them, are gone."""
@@ -96,8 +107,9 @@ class Filler:
     def _fill(self, table: Table, rows: Sequence[Row], types: Mapping[str, Type]) -> dict[Row, Values]:
         given = {row: fixed for row in rows if (fixed := self._references(table, row)) is not None}
         if not given:
-            targets = sorted({str(k.references) for k in _keys(table)})
-            raise _NotFillable(f"it refers to {', '.join(targets)}, which got no rows")
+            targets = {str(k.references) for k in _keys(table)}
+            empty = sorted(t for t in targets if not self._rows.get(t, {}).keys() & set(rows))
+            raise _NotFillable(f"it refers to {', '.join(empty)}, which got no rows")
         columns = [c for c in table.columns if not c.generated and not _numbered(c)]
         rules = self._rules(table, types)
         choices = {row: self._choices(columns, row, fixed, rules, types) for row, fixed in given.items()}
