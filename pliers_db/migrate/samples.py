@@ -111,7 +111,8 @@ def _texts(row: int, limit: int | None, hints: Iterable[str]) -> list[str]:
     words = ("with", "a", "long", "name", "of", "many", "words")
     likely = [
         "-".join(("row", str(row), *words)), "_".join(("row", str(row), *words)), f"row{row}", f"row-{row}",
-        f"row_{row}", f"ROW{row}", f"{_letters(row, 3)}.{_letters(row, 3)}", _letters(row, 2), _letters(row, 3), _letters(row, 2).upper(),
+        f"row_{row}", f"ROW{row}", f"{_letters(row, 3)}.{_letters(row, 3)}",
+        _letters(row, 2), _letters(row, 3), _letters(row, 2).upper(),
         _letters(row, 3).upper(), str(row), f"+49{row:09}", f"ann{row}@example.com", f"https://example.com/{row}",
         f"example{row}.com", f"{row:032x}", f"{row:040x}", f"{row:064x}", f"01900000-0000-7000-8000-{row:012x}",
         f"1.0.{row}", "2026-01-01", "Europe/Berlin", "127.0.0.1", "text/plain", "{}", f"/row/{row}", "en", "",
