@@ -370,6 +370,12 @@ class ScratchProtected(RefusedError):
     code = "migrate.scratch-protected"
 
 
+class BadSquash(InputError):
+    """The migrations cannot become one; nothing was written."""
+
+    code = "migrate.squash"
+
+
 class CannotCompare(ServerError):
     """What the migrations build could not be made, so there is nothing to compare with."""
 

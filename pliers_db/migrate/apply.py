@@ -31,6 +31,8 @@ class Outcome:
 
     applied: tuple[Done, ...] = ()
     rolled_back: tuple[Done, ...] = ()
+    recorded: tuple[str, ...] = ()
+    """Squashes that were only recorded, for all that they replace was applied."""
     status: Status = field(default_factory=lambda: Status(()))
     """How things stand afterwards."""
 
@@ -74,7 +76,7 @@ def up(
         planned = plan_up(status, to, steps)
         for entry in status.ahead:
             reporter.warn(f"{entry.id} is applied and newer than this folder")
-        if not planned:
+        if not (planned or status.of(State.SQUASHED) or status.of(State.SPLIT)):
             for entry in status.of(State.EDITED):
                 reporter.warn(f"{entry.id} was edited after it was applied")
             if not (history.complete and left_behind(conn, history.schema)):
@@ -90,10 +92,14 @@ def up(
             status = compare(folder, history)
             planned = plan_up(status, to, steps)
             check_history(status, planned, allow_out_of_order=options.allow_out_of_order)
+            squashed = status.of(State.SQUASHED)
+            if squashed:
+                engine.mark_applied(conn, history, squashed, options)
+                reporter.info(f"recorded {', '.join(e.id for e in squashed)}: all of what was squashed is applied")
             if planned:
                 _stamp_if_empty(conn, environment, reporter)
                 applied = engine.apply(database, conn, history, planned, folder, options, reporter)
-        return Outcome(applied=tuple(applied), status=look(conn, folder))
+        return Outcome(applied=tuple(applied), recorded=tuple(e.id for e in squashed), status=look(conn, folder))
 
 
 def down(

@@ -17,8 +17,8 @@ from pliers_db.errors import HistoryConflict, NoMigrations, SchemaDiffers
 from pliers_db.migrate.apply import guard, look
 from pliers_db.migrate.bench import DoesNotRun
 from pliers_db.migrate.dump import clean, dump, dump_program, join
-from pliers_db.migrate.engine import DEFAULTS, Options, check_files, open_backend, session
-from pliers_db.migrate.files import Folder, MigrationFile, read_folder, read_rollback
+from pliers_db.migrate.engine import DEFAULTS, Options, check_files, mark_applied, session
+from pliers_db.migrate.files import Folder, MigrationFile, read_folder
 from pliers_db.migrate.history import check_writable, read_history
 from pliers_db.migrate.judgement import Ignore, Judgement, judge, sentence
 from pliers_db.migrate.lock import migration_lock
@@ -77,7 +77,7 @@ def adopt(
             judged = judge(read_live(conn, history.schema), built, ignores)
             _must_equal(judged, wanted[-1].id)
             marked = _to_mark(conn, folder, wanted)
-            _mark(conn, folder, marked, options)
+            mark_applied(conn, history, marked, options)
     return Adopted(tuple(e.id for e in marked), judged, built.version)
 
 
@@ -98,18 +98,6 @@ def _to_mark(conn: Connection, folder: Folder, wanted: tuple[MigrationFile, ...]
                 id=entry.id,
             )
     return [e for e in status.entries if e.id in ids and e.record is None]
-
-
-def _mark(conn: Connection, folder: Folder, entries: list[Entry], options: Options) -> None:
-    from pliers_db.migrate.backend import MARK, SqlMigration
-
-    backend = open_backend(conn, read_history(conn, folder), options)
-    with conn.transaction():
-        for entry in entries:
-            assert entry.file is not None
-            migration = SqlMigration(entry.id, entry.file, read_rollback(entry.file))
-            for text in backend.record(migration, MARK):
-                conn.execute(text.encode())
 
 
 def _must_equal(judged: Judgement, last: str) -> None:

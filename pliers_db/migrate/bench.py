@@ -96,6 +96,11 @@ class Bench:
         """The session in which files run, in autocommit mode; after `renew` it is another one."""
         return self._conn
 
+    @property
+    def target(self) -> Target:
+        """The database in which files run."""
+        return self._server.with_database(self._name)
+
     # ── what is tried ───────────────────────────────────────────────────────────────────────────────────────
     def state(self) -> State:
         """What is there now."""

@@ -90,6 +90,18 @@ def open_backend(
     return backend
 
 
+def mark_applied(conn: Connection, history: History, entries: Sequence[Entry], options: Options) -> None:
+    """Record migrations as applied, all or none, without running them. Needs the lock."""
+    from pliers_db.migrate.backend import MARK, SqlMigration
+
+    backend = open_backend(conn, history, options)
+    with conn.transaction():
+        for entry in entries:
+            assert entry.file is not None, "only a file can be recorded"
+            for text in backend.record(SqlMigration(entry.id, entry.file, read_rollback(entry.file)), MARK):
+                conn.execute(text.encode())
+
+
 def _settings(conn: Connection, options: Options) -> tuple[str, ...]:
     """What each migration's transaction begins with."""
     settings = [

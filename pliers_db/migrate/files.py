@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from hashlib import sha256
 from heapq import heapify, heappop, heappush
@@ -28,6 +28,7 @@ _HOOK = "post-apply"
 _DIRECTIVES = ("transactional", "depends")
 _COMMENT_LINE = re.compile(r"\s*(--.*)?$")
 _DIRECTIVE = re.compile(r"\s*--\s*(transactional|depends)\s*:\s*(.*?)\s*$")
+_SQUASH_OF = re.compile(r"-- squash-of: (\S+)\s*$")
 _NEARLY = re.compile(r"\s*(?:--|/\*+)\s*([A-Za-z_-]+)\s*[:=]")
 _ANYWHERE = re.compile(r"^[ \t]*--\s*(?:transactional|depends)\s*:", re.IGNORECASE | re.MULTILINE)
 # What `yoyo new` calls its files: two of one day and number differ by their random part.
@@ -47,6 +48,8 @@ class MigrationFile:
     transactional: bool
     depends: tuple[str, ...]
     rollback_path: Path | None
+    replaces: tuple[str, ...] = ()
+    """Of a squash: the migrations of which it was made."""
 
     @property
     def hash(self) -> str:
@@ -106,6 +109,12 @@ def sort_key(migration_id: str) -> tuple[tuple[int, ...], str]:
     return tuple(map(int, number[0].split("."))) if number else (-1,), migration_id
 
 
+def number_of(migration_id: str) -> str:
+    """The part of an id that gives it its place: ``0007`` of ``0007_users``, ``20260102_02_aB3dE`` of yoyo's names."""
+    found = _YOYO_NAME.match(migration_id) or _NUMBER.match(migration_id)
+    return found[0] if found else ""
+
+
 def read_folder(path: Path) -> Folder:
     """Read the migrations of a folder.
 
@@ -131,7 +140,7 @@ def _folder(path: Path, names: Iterable[str], read: Callable[[str], str]) -> Fol
     forward = [n for n in names if not n.endswith(_ROLLBACK)]
     rollbacks = {n.removesuffix(_ROLLBACK) for n in names if n.endswith(_ROLLBACK)}
     files = [parse_migration(path, name, read(name), rollbacks) for name in forward]
-    migrations = [f for f in files if not f.id.startswith(_HOOK)]
+    migrations, superseded = _without_replaced([f for f in files if not f.id.startswith(_HOOK)])
     if not migrations:
         raise NoMigrations(
             f"No migrations in {path}", why="The folder holds no NUMBER_name.sql.", fix="pliers-db migrate new NAME"
@@ -139,6 +148,7 @@ def _folder(path: Path, names: Iterable[str], read: Callable[[str], str]) -> Fol
     check_numbers(migrations)
     ids = {f.id for f in files}
     warnings = [f"{path / (i + _ROLLBACK)} belongs to no migration" for i in sorted(rollbacks - ids)]
+    warnings += [f"{path / i}.sql counts no more, {by} replaces it: remove it" for i, by in superseded.items()]
     by_name = sorted(migrations, key=lambda m: m.id)
     migrations.sort(key=lambda m: m.key)
     chained = all(one.id in other.depends for one, other in pairwise(migrations))
@@ -149,6 +159,22 @@ def _folder(path: Path, names: Iterable[str], read: Callable[[str], str]) -> Fol
         )
     hooks = tuple(sorted((f for f in files if f.id.startswith(_HOOK)), key=lambda f: f.id))
     return Folder(path, order(migrations), hooks, tuple(warnings))
+
+
+def _without_replaced(migrations: list[MigrationFile]) -> tuple[list[MigrationFile], dict[str, str]]:
+    """Leave out what a squash in the folder replaces; what depends on it depends on the squash.
+
+    :returns: and the ids that were left out, with the id of the squash.
+    """
+    replaced = {i: m.id for m in migrations for i in m.replaces}
+    if not replaced:
+        return migrations, {}
+
+    def pointed(migration: MigrationFile) -> MigrationFile:
+        return replace(migration, depends=tuple(dict.fromkeys(replaced.get(d, d) for d in migration.depends)))
+
+    superseded = {m.id: replaced[m.id] for m in migrations if m.id in replaced}
+    return [pointed(m) for m in migrations if m.id not in superseded], superseded
 
 
 def read_rollback(migration: MigrationFile) -> RollbackFile | None:
@@ -223,6 +249,7 @@ def parse_migration(folder: Path, name: str, text: str, rollbacks: set[str]) -> 
         transactional=_transactional(directives, path, default=True),
         depends=_depends(directives, path),
         rollback_path=folder / (migration_id + _ROLLBACK) if migration_id in rollbacks else None,
+        replaces=_replaces(text),
     )
 
 
@@ -294,6 +321,17 @@ def parse_directives(text: str, path: Path) -> Mapping[str, tuple[str, int]]:
                 fix="Move that line to the top.",
             )
     return found
+
+
+def _replaces(text: str) -> tuple[str, ...]:
+    """What the ``-- squash-of:`` lines at the very top of a file name, one id each."""
+    found = []
+    for line in text.splitlines() if text.startswith("-- squash-of:") else ():
+        match = _SQUASH_OF.match(line)
+        if match is None:
+            break
+        found.append(match[1])
+    return tuple(found)
 
 
 def _transactional(directives: Mapping[str, tuple[str, int]], path: Path, default: bool) -> bool:

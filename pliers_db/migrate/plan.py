@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from difflib import get_close_matches
@@ -28,6 +29,10 @@ class State(StrEnum):
     """Pending, and older than one that is applied."""
     PARTIAL = "partial"
     """Without a transaction, and stopped part-way: `up` (or `down`) goes on."""
+    SQUASHED = "squashed"
+    """All that it replaces is applied: `up` only records it."""
+    SPLIT = "split"
+    """Some of what it replaces is applied, some is not: neither can it run, nor be recorded."""
 
 
 _TO_DO = (State.PENDING, State.OUT_OF_ORDER, State.PARTIAL)
@@ -106,7 +111,9 @@ def compare(folder: Folder, history: History) -> Status:
     # A row that stands here though the migration went all the way since (by stock yoyo) says nothing any more.
     partial = {p.id: p for p in history.progress if (p.id in applied) == (p.operation == "rollback")}
     entries = [
-        Entry(
+        _squash_entry(m, applied)
+        if m.replaces and m.id not in applied
+        else Entry(
             m.id,
             State.PARTIAL if m.id in partial else _state(m, applied.get(m.id)),
             m,
@@ -115,7 +122,8 @@ def compare(folder: Folder, history: History) -> Status:
         )
         for m in folder.migrations
     ]
-    known = {m.id for m in folder.migrations}
+    # The rows of what a squash replaces stay, for older copies of the folder; the squash speaks for them.
+    known = {i for e in entries if e.file for i in (e.id, *(e.file.replaces if e.record else ()))}
     gone = sorted((a for a in history.applied if a.id not in known), key=lambda a: sort_key(a.id))
     for missing in gone:  # in among the others, where its number puts it
         place = next(
@@ -130,6 +138,17 @@ def compare(folder: Folder, history: History) -> Status:
             for n, e in enumerate(entries)
         )
     )
+
+
+def _squash_entry(file: MigrationFile, applied: Mapping[str, Applied]) -> Entry:
+    """A squash that is not on record itself: as what it replaces stands."""
+    found = [applied[i] for i in file.replaces if i in applied]
+    if not found:
+        return Entry(file.id, State.PENDING, file)
+    if len(found) < len(file.replaces):
+        return Entry(file.id, State.SPLIT, file)
+    last = max(found, key=lambda a: (a.at is not None, a.at))
+    return Entry(file.id, State.SQUASHED, file, Applied(file.id, file.hash, last.at))
 
 
 def _state(file: MigrationFile, record: Applied | None) -> State:
@@ -147,6 +166,16 @@ def check_history(status: Status, planned: tuple[MigrationFile, ...], *, allow_o
 
     :raises HistoryConflict: an applied file was edited or is gone, or one to apply is older than an applied one.
     """
+    for entry in status.of(State.SPLIT):
+        assert entry.file is not None
+        missing = [i for i in entry.file.replaces if i not in {e.id for e in status.applied}]
+        raise HistoryConflict(
+            f"{entry.id} replaces {len(entry.file.replaces)} migrations, of which this database lacks {len(missing)}",
+            why=f"It lacks {', '.join(missing[:5])}{', …' if len(missing) > 5 else ''}; the rest cannot be made twice.",
+            fix="Bring it to the last of them with the folder as it was before the squash, then: pliers-db migrate up",
+            id=entry.id,
+            missing=missing,
+        )
     ahead = {e.id for e in status.ahead}
     for entry in status.entries:
         if entry.state is State.EDITED and entry.file:

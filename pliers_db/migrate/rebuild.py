@@ -117,9 +117,16 @@ def read_recipe(conn: Connection, folder: Folder) -> Recipe:
     )
     by_id, by_text = folder.by_id(), {m.sha256: m for m in folder.migrations}
     modes = _stored_modes(conn, history)
+    ids = history.ids()
+    squashes = {m.id: m for m in folder.migrations if m.replaces and (m.id in ids or ids >= set(m.replaces))}
+    covered = {i: m for m in squashes.values() for i in (m.id, *m.replaces)}
     files: list[MigrationFile | RollbackFile] = []
     stored, unverified = [], []
     for applied in history.applied:
+        if applied.id in covered:  # it leaves what those leave that it replaces: once is enough
+            if (squash := covered[applied.id]) not in files:
+                files.append(squash)
+            continue
         file = by_id.get(applied.id)
         if applied.sha256 is None:
             if file is None:

@@ -149,7 +149,7 @@ def judge(file: MigrationFile, moment: Moment, wanted: State, found: State) -> t
     :param wanted: S0 for the moment of the rollback, S1 for up again.
     :param found: S0', or S1'.
     """
-    differences = [*diff(wanted.catalog, found.catalog), *_diff_roles(wanted.roles, found.roles)]
+    differences = [*diff(wanted.catalog, found.catalog), *diff_roles(wanted.roles, found.roles)]
     return tuple(
         Finding(
             moment,
@@ -212,7 +212,8 @@ def _definition(difference: Difference, *states: State) -> str:
     return ""
 
 
-def _diff_roles(before: Roles, after: Roles) -> list[Difference]:
+def diff_roles(before: Roles, after: Roles) -> list[Difference]:
+    """Say how the roles of a server differ."""
     found = []
     for name in sorted(before.keys() | after.keys()):
         if name not in after:

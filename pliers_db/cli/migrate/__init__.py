@@ -10,6 +10,7 @@ from pliers_db.cli.migrate.drift import drift
 from pliers_db.cli.migrate.importing import import_
 from pliers_db.cli.migrate.lint import lint
 from pliers_db.cli.migrate.trace import trace
+from pliers_db.cli.migrate.squash import squash
 from pliers_db.cli.migrate.verify import verify
 
 app = typer.Typer(help="Apply, roll back and inspect migrations.", no_args_is_help=True)
@@ -19,6 +20,7 @@ for command in (run.new, run.status, run.up, run.down, run.redo, record.history,
 app.command()(drift)
 app.command()(baseline)
 app.command()(dump_schema)
+app.command()(squash)
 app.command()(verify)
 app.command("import")(import_)
 app.command()(lint)

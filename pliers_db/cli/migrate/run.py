@@ -252,6 +252,7 @@ def _report(outcome: Outcome, settings: Settings, *, json: bool, quiet: bool) ->
                 "environment": settings.environment,
                 "rolled_back": [{"id": d.id, "ms": round(d.ms, 1)} for d in outcome.rolled_back],
                 "applied": [{"id": d.id, "ms": round(d.ms, 1)} for d in outcome.applied],
+                "recorded": list(outcome.recorded),
                 "pending": pending,
             }
         )
@@ -301,6 +302,8 @@ def _remark(entry: Entry) -> str:
         (at is not None, f"{at.finished} of {at.statements} statements done" if at else ""),
         (at is not None and at.error is not None, str(at and at.error)),
         (entry.file is None, "its file is gone"),
+        (entry.state == "squashed", "all that it replaces is applied: up records it"),
+        (entry.state == "split", "only a part of what it replaces is applied"),
         (entry.cosmetic, "comments or layout changed since"),
         (not entry.reversible, "no rollback"),
         (entry.file is not None and not entry.file.transactional, "not transactional"),
