@@ -9,8 +9,8 @@ from pliers_db.cli.migrate.adopt import baseline, dump_schema
 from pliers_db.cli.migrate.drift import drift
 from pliers_db.cli.migrate.importing import import_
 from pliers_db.cli.migrate.lint import lint
-from pliers_db.cli.migrate.trace import trace
 from pliers_db.cli.migrate.squash import squash
+from pliers_db.cli.migrate.trace import trace
 from pliers_db.cli.migrate.verify import verify
 
 app = typer.Typer(help="Apply, roll back and inspect migrations.", no_args_is_help=True)
