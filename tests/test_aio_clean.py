@@ -12,6 +12,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import set_json_loads
 
 from pliers_db.aio import AsyncConnection, AsyncDatabase
+from pliers_db.aio.connection import PooledCursor
 from pliers_db.config import PoolSettings, Target
 from pliers_db.db import connect
 from tests.fix_aio import in_a_loop
@@ -76,7 +77,7 @@ async def test_the_object_is_as_new(change: Callable[[AsyncConnection], None], t
             assert conn.autocommit
             assert conn.isolation_level is None
             assert conn.prepare_threshold == 5
-            assert type(conn.cursor()) is psycopg.AsyncCursor
+            assert type(conn.cursor()) is PooledCursor
             assert await (await conn.execute("select '[1]'::json")).fetchone() == ([1],)
             await conn.execute("do $$ begin raise notice 'hello'; end $$")
 

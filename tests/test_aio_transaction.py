@@ -225,7 +225,7 @@ async def test_a_cancelled_probe_does_not_close_the_circuit(proxy: FaultProxy) -
         conn = await database.borrow()
         database.give_back(conn)
         breaker = database.breaker
-        breaker._opened_at = breaker._clock() - 3600  # the cool-down is over: the next call is the probe
+        breaker.opened_at = breaker._clock() - 3600  # the cool-down is over: the next call is the probe
         proxy.blackhole()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1), database.connection(autocommit=True) as probe:

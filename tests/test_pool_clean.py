@@ -13,6 +13,7 @@ from psycopg.types.json import set_json_loads
 
 from pliers_db.config import PoolSettings, Target
 from pliers_db.db import Connection, Database, connect
+from pliers_db.db.connection import PooledCursor
 
 ONE = PoolSettings(min_size=1, max_size=1, checkout_timeout=10.0)
 
@@ -136,7 +137,7 @@ def test_the_object_is_as_new(change: Callable[[Connection], None], database: Da
         assert conn.deferrable is None
         assert conn.prepare_threshold == 5
         assert conn.prepared_max == 100
-        assert type(conn.cursor()) is psycopg.Cursor
+        assert type(conn.cursor()) is PooledCursor
         assert conn.execute("select '[1]'::json").fetchone() == ([1],)
         conn.execute("do $$ begin raise notice 'hello'; end $$")
 

@@ -6,21 +6,28 @@ import asyncio
 import contextlib
 import time
 from logging import DEBUG
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 
 import psycopg
 from psycopg import waiting
-from psycopg.abc import PQGen
-from psycopg.pq import TransactionStatus
+from psycopg.abc import Params, PQGen, Query
+from psycopg.errors import _NO_TRACEBACK
+from psycopg.pq import ConnStatus, TransactionStatus
 
+from pliers_db.config import PoolSettings
 from pliers_db.db.lent import Lent
+from pliers_db.db.pgbouncer import Passage
 from pliers_db.db.querylog import finished
 from pliers_db.db.querylog import log as queries
 from pliers_db.log import get_logger
 
+if TYPE_CHECKING:
+    from pliers_db.aio.supply import AsyncSupply
+
 log = get_logger(__name__)
 T = TypeVar("T")
 ACTIVE: Final = TransactionStatus.ACTIVE
+OK: Final = ConnStatus.OK
 
 GRACE: Final = 2.0
 """Seconds that a server gets to end a cancelled statement before its connection is cut."""
@@ -33,22 +40,40 @@ _BRIEF: Final = frozenset({"begin", "commit", "rollback", "_commit_gen", "_rollb
 class PooledConnection(Lent, psycopg.AsyncConnection[Any]):
     """A connection of the async pool."""
 
-    supply: Any
+    supply: AsyncSupply
     """The pool that it belongs to."""
     _pool = None  # psycopg: a connection that has this may be forgotten without a warning; our book of loans warns
     mending: asyncio.Task[None] | None = None
     """Ends the statement of a task that was cancelled; None: there is none."""
 
+    def prepare(self, limits: PoolSettings, passage: Passage) -> None:
+        if self.cursor_factory is psycopg.AsyncCursor:
+            self.cursor_factory = PooledCursor
+        super().prepare(limits, passage)
+
+    async def execute(
+        self, query: Query, params: Params | None = None, *, prepare: bool | None = None, binary: bool = False
+    ) -> psycopg.AsyncCursor[Any]:
+        if type(query) is not str or binary or self.cursor_factory is not PooledCursor or self.pgconn.status != OK:
+            return await super().execute(cast(Any, query), params, prepare=prepare, binary=binary)
+        return await PooledCursor(self, row_factory=self.row_factory).execute(query, params, prepare=prepare)
+
     async def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """Run a statement.
+        if self.mending is not None:
+            await self.mended()
+        return await self.perform(gen, self.note(gen), interval, timeout)
+
+    async def perform(self, gen: PQGen[T], statement: Any, interval: float = 0.1, timeout: float | None = None) -> T:
+        """`wait`, for a statement that has been noted.
 
         psycopg keeps a cancelled task waiting for up to ten seconds when the server is silent (psycopg #1371). Here
         it is free at once: the statement is cancelled in the background, and whoever uses the connection next (the
         task's own clean-up, or the pool) waits until that is done.
+
+        :param statement: for the log; None: it is none.
         """
         if self.mending is not None:
             await self.mended()
-        statement = self.note(gen)
         self.busy_since = begun = time.monotonic()
         try:
             result = await waiting.wait_async(gen, self.pgconn.socket, interval=interval, timeout=timeout)
@@ -99,3 +124,21 @@ class PooledConnection(Lent, psycopg.AsyncConnection[Any]):
         if not self._closed:
             self._closed = True
             self.pgconn.finish()
+
+
+class PooledCursor(psycopg.AsyncCursor[Any]):
+    """The cursor of everyday, as in `pliers_db.db.connection`."""
+
+    _conn: PooledConnection
+
+    async def execute(
+        self, query: Query, params: Params | None = None, *, prepare: bool | None = None, binary: bool | None = None
+    ) -> Self:
+        conn = self._conn
+        try:
+            async with conn.lock:
+                conn.tread(query)
+                await conn.perform(self._execute_gen(query, params, prepare=prepare, binary=binary), query)
+        except _NO_TRACEBACK as error:
+            raise error.with_traceback(None)  # noqa: B904  as psycopg does
+        return self

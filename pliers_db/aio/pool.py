@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Self
 
 import psycopg
@@ -92,11 +93,11 @@ class AsyncDatabase(Lender):
         return Checkout(self, autocommit, timeout, deadline)
 
     async def borrow(
-        self, *, timeout: float | None = None, deadline: float | None = None, depth: int = 2
+        self, timeout: float | None = None, deadline: float | None = None, borrower: FrameType | None = None
     ) -> PooledConnection:
         """Borrow a connection (in autocommit) where no ``async with`` fits; it must come back by `give_back`.
 
-        :param depth: how many callers up the borrower stands that a leak is reported with.
+        :param borrower: the place that a leak is reported with; default: the caller.
         """
         if self._draining:
             raise PoolClosing(f"The pool of {self.target} is closing", fix="Nothing may borrow after drain().")
@@ -106,43 +107,34 @@ class AsyncDatabase(Lender):
         began = time.monotonic()
         limit = self.limits.checkout_timeout if timeout is None else timeout
         try:
-            conn = await supply.take(began, limit)
+            conn = supply.ready(began) or await supply.take(began, limit)
         except ConnectFailed:
             self._refused += 1
             raise
         except (PoolTimeout, TooManyRequests, PoolClosed) as error:
             self._refused += 1
             raise self._exhausted(error, limit) from None
-        now = time.monotonic()
-        conn.waited, conn.origin = now - began, None
-        self._wait.record(conn.waited)
-        conn.cut_at = 0.0 if deadline is None else began + deadline
-        self._book.open(conn, now, depth)
-        if WATCHDOG.asleep:
-            WATCHDOG.wake()
+        self._lend(conn, began, deadline, borrower or sys._getframe(1))
         return conn
 
     def give_back(self, conn: PooledConnection) -> None:
         """Return a borrowed connection. Never waits: no cancellation can come between."""
-        now = time.monotonic()
-        since = self._book.close(conn)
-        if not since:
-            return  # it is not out
-        self._use.record(now - since)
-        supply: AsyncSupply = conn.supply
-        supply.put(conn, now)
+        if now := self._returned(conn):
+            conn.supply.put(conn, now)
 
-    async def enter(self, timeout: float | None, deadline: float | None, *, depth: int) -> tuple[int, PooledConnection]:
-        """`borrow` through the circuit breaker. :returns: what `leave` wants back."""
+    async def enter(self, timeout: float | None, deadline: float | None, borrower: FrameType) -> PooledConnection:
+        """`borrow` through the circuit breaker; to be given back by `leave`."""
         era = self.breaker.enter()
         try:
-            return era, await self.borrow(timeout=timeout, deadline=deadline, depth=depth + 1)
+            conn = await self.borrow(timeout, deadline, borrower)
         except ConnectFailed as error:
             self.breaker.leave(era, error)
             raise
         except BaseException:
             self.breaker.leave(era, None, cancelled=True)
             raise
+        conn.era = era
+        return conn
 
     def _opened(self) -> AsyncSupply:
         old = self._supply
@@ -197,7 +189,9 @@ class AsyncDatabase(Lender):
 class Checkout:
     """One loan as an ``async with`` block; made by `AsyncDatabase.connection`."""
 
-    __slots__ = ("_autocommit", "_conn", "_database", "_deadline", "_era", "_timeout")
+    __slots__ = ("_autocommit", "_conn", "_database", "_deadline", "_timeout")
+
+    _conn: PooledConnection
 
     def __init__(
         self, database: AsyncDatabase, autocommit: bool, timeout: float | None, deadline: float | None
@@ -206,43 +200,38 @@ class Checkout:
         self._autocommit = autocommit
         self._timeout = timeout
         self._deadline = deadline
-        self._conn: PooledConnection | None = None
 
     async def __aenter__(self) -> AsyncConnection:
         database = self._database
-        self._era, conn = await database.enter(self._timeout, self._deadline, depth=3)
+        self._conn = conn = await database.enter(self._timeout, self._deadline, sys._getframe(1))
         if not self._autocommit:
             try:
-                await conn.wait(begin(conn))
+                await conn.perform(begin(conn), None)
             except BaseException as error:
-                overdue = database.leave(self._era, conn, error)
-                if overdue:
+                if overdue := database.leave(conn, error):
                     raise overdue from error
                 raise
-        self._conn = conn
         return conn
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        conn, self._conn = self._conn, None
-        assert conn is not None
-        try:
-            if self._autocommit:
-                pass
-            elif error is None:
-                async with conn.lock:
-                    await conn.wait(commit(conn))
-            elif isinstance(error, Exception) and not conn.closed:
-                async with conn.lock:
-                    await conn.wait(rollback(conn))
-            # else: it is cancelled; the pool rolls back
-        except CommitLost as lost:
-            self._database.leave(self._era, conn, lost.__cause__)
-            raise self._database.commit_unknown(conn, "the block") from lost.__cause__
-        except BaseException as late:
-            self._database.leave(self._era, conn, late)
-            raise
-        if overdue := self._database.leave(self._era, conn, error):
+        conn = self._conn
+        if not self._autocommit:
+            try:
+                if error is None:
+                    async with conn.lock:
+                        await conn.perform(commit(conn), None)
+                elif isinstance(error, Exception) and not conn.closed:
+                    async with conn.lock:
+                        await conn.perform(rollback(conn), None)
+                # else: it is cancelled; the pool rolls back
+            except CommitLost as lost:
+                self._database.leave(conn, lost.__cause__)
+                raise self._database.commit_unknown(conn, "the block") from lost.__cause__
+            except BaseException as late:
+                self._database.leave(conn, late)
+                raise
+        if overdue := self._database.leave(conn, error):
             raise overdue from error
         return isinstance(error, psycopg.Rollback) or None

@@ -23,9 +23,10 @@ from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 from pliers_db.aio.connection import GRACE, PooledConnection
 from pliers_db.config import PoolSettings, Target
 from pliers_db.db.connect import explain
-from pliers_db.db.footprint import Footprint
+from pliers_db.db.lent import NOTHING
 from pliers_db.db.pgbouncer import Passage, noticed
 from pliers_db.db.session import check_wipe, send_wipe
+from pliers_db.db.supply import FRESH
 from pliers_db.db.transaction import rollback
 from pliers_db.errors import ConnectFailed
 from pliers_db.log import get_logger
@@ -33,7 +34,6 @@ from pliers_db.log import get_logger
 log = get_logger(__name__)
 GOOD: Final = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
 
-_FRESH: Final = 0.02  # as in pliers_db.db.supply
 _CONNECTING: Final = 3  # connects at a time, as psycopg's pool has workers: a burst of borrowers is no storm of logins
 _CONNECT: Final = "connect"
 _Waiter = asyncio.Future[PooledConnection]
@@ -53,7 +53,6 @@ class AsyncSupply:
     ) -> None:
         """:param on_open: called with each new connection."""
         self.loop = asyncio.get_running_loop()
-        self.suspect = 0.0
         self.connected = self.failed = self.hung_up = self.unclean = 0
         self._target = target
         self._limits = limits
@@ -77,6 +76,16 @@ class AsyncSupply:
         }
 
     # ── lending ─────────────────────────────────────────────────────────────────────────────────────────────
+    def ready(self, now: float) -> PooledConnection | None:
+        """A connection that can be lent as it is, if there is one; without waiting. Otherwise see `take`.
+
+        The last one back serves best: its server process is warm.
+        """
+        idle = self._idle
+        if idle and now < idle[-1].fit_until:
+            return idle.pop()
+        return None
+
     async def take(self, now: float, timeout: float) -> PooledConnection:
         """Take a connection that is alive and clean.
 
@@ -87,13 +96,14 @@ class AsyncSupply:
         """
         deadline = now + timeout
         while True:
-            conn = self._ready() or await self._queue(deadline)
+            idle = self._idle  # those that are still being wiped are passed over, where another one rests
+            conn = (idle.popleft() if idle[-1].wiping else idle.pop()) if idle else await self._queue(deadline)
             try:
                 if conn.wiping:
                     await self._wiped(conn, deadline)
                 elif now >= conn._expire_at:
                     raise psycopg.OperationalError("it has lived long enough")
-                elif (now - conn.back_at > _FRESH or conn.back_at < self.suspect) and conn.dead():
+                elif now >= conn.fit_until and conn.dead():
                     raise psycopg.OperationalError("the server has hung up")
             except psycopg.Error as error:
                 log.info("replacing a connection: %s", error)
@@ -107,13 +117,6 @@ class AsyncSupply:
                 raise
             else:
                 return conn
-
-    def _ready(self) -> PooledConnection | None:
-        """The last one back, its server process is warm; unless it is still being wiped and another one rests."""
-        idle = self._idle
-        if not idle:
-            return None
-        return idle.popleft() if idle[-1].wiping else idle.pop()
 
     async def _queue(self, deadline: float) -> PooledConnection:
         """Wait in line for a connection."""
@@ -257,8 +260,7 @@ class AsyncSupply:
                 self._cleaning += 1
                 self._spawn(self._tidy(conn), "clean up")
             case TransactionStatus.UNKNOWN:
-                self.suspect = now  # one is broken: look at the others before they are lent
-                self._lose(conn)
+                self._broken(conn)
             case _:
                 self._unclean(conn, "it was returned in the middle of a statement")
 
@@ -269,7 +271,7 @@ class AsyncSupply:
             if conn.pgconn.transaction_status != TransactionStatus.UNKNOWN:
                 timer = self.loop.call_later(GRACE, conn.cut)
                 try:
-                    await conn.wait(rollback(conn))
+                    await conn.perform(rollback(conn), None)
                 finally:
                     timer.cancel()
         except asyncio.CancelledError:
@@ -285,8 +287,7 @@ class AsyncSupply:
             case TransactionStatus.IDLE:
                 self._clean(conn)
             case TransactionStatus.UNKNOWN:
-                self.suspect = conn.back_at
-                self._lose(conn)
+                self._broken(conn)
             case status:
                 self._unclean(conn, f"its session is {status.name} after a cancellation")
 
@@ -295,17 +296,25 @@ class AsyncSupply:
         if conn.back_at >= conn._expire_at:
             self._lose(conn)
             return
+        conn.fit_until = min(conn.back_at + FRESH, conn._expire_at)
         try:
-            conn.baseline.restore(conn)
-            if conn.footprint is not Footprint.NOTHING:
+            if conn.footprint is not NOTHING:
+                conn.baseline.restore(conn)
                 if not conn.pooled:
                     send_wipe(conn, conn.footprint)
-                    conn.wiping = True
-                conn.footprint = Footprint.NOTHING
+                    conn.wiping, conn.fit_until = True, 0.0
+                conn.footprint = NOTHING
+            elif conn.stirred or not conn.baseline.stands(conn):
+                conn.baseline.restore(conn)
         except Exception as error:  # noqa: BLE001  a connection that cannot be cleaned is dropped
             self._unclean(conn, str(error))
         else:
             self._hand_on(conn)
+
+    def _broken(self, conn: PooledConnection) -> None:
+        for other in self._idle:  # look at the others before they are lent
+            other.fit_until = 0.0
+        self._lose(conn)
 
     def _unclean(self, conn: PooledConnection, why: str) -> None:
         log.warning("dropping a connection that cannot be cleaned: %s", why)

@@ -73,7 +73,8 @@ class CircuitBreaker:
         self._burst = burst
         self._lock = threading.Lock()
         self._times: deque[float] = deque()
-        self._opened_at: float | None = None
+        self.opened_at: float | None = None
+        """By the clock; None: the circuit is closed."""
         self._probing = False
         self._era = 0  # what began before the circuit changed says nothing about it now
         self._cause = ""
@@ -97,10 +98,10 @@ class CircuitBreaker:
 
     def enter(self) -> int:
         """Ask to pass. :returns: what `leave` wants back. :raises CircuitOpen: the circuit is open."""
-        if self._opened_at is None:  # the common case takes no lock
+        if self.opened_at is None:  # the common case takes no lock
             return self._era
         with self._lock:
-            opened_at: float | None = self._opened_at
+            opened_at: float | None = self.opened_at
             if opened_at is None:  # closed a moment ago
                 return self._era
             left = opened_at + self._cooldown - self._clock()
@@ -121,12 +122,12 @@ class CircuitBreaker:
         :param cancelled: it was cut short from outside and says nothing about the server.
         """
         counted = error is not None and failure_class(error) in COUNTED
-        if not counted and self._opened_at is None:
+        if not counted and self.opened_at is None:
             return
         with self._lock:
             if era != self._era:
                 return
-            probe = self._opened_at is not None
+            probe = self.opened_at is not None
             if cancelled:
                 self._probing = False
             elif not counted:
@@ -144,9 +145,9 @@ class CircuitBreaker:
         with self._lock:
             now = self._clock()
             self._forget(now)
-            if self._opened_at is None:
+            if self.opened_at is None:
                 return BreakerStatus(BreakerState.CLOSED, len(self._times), self._cause, 0.0)
-            left = max(0.0, self._opened_at + self._cooldown - now)
+            left = max(0.0, self.opened_at + self._cooldown - now)
             state = BreakerState.OPEN if left else BreakerState.HALF_OPEN
             return BreakerStatus(state, len(self._times), self._cause, left)
 
@@ -158,12 +159,12 @@ class CircuitBreaker:
             self._times.append(now)
         self._forget(now)
         if probe or len(self._times) >= self._limit:
-            self._opened_at, self._probing = now, False
+            self.opened_at, self._probing = now, False
             self._era += 1
             log.warning("circuit of %s opened: %s", self.name, self._cause, extra={"failures": len(self._times)})
 
     def _close(self) -> None:
-        self._opened_at, self._probing = None, False
+        self.opened_at, self._probing = None, False
         self._era += 1
         self._times.clear()
         log.info("circuit of %s closed", self.name)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 _UNIT = 1e7  # a bucket's number is built from tenths of a microsecond
-_HEAP = 1000  # durations that may wait to be sorted in
 _BUCKETS = 4 * 48  # up to 2^47 tenths of a microsecond: five months
 
 
@@ -34,24 +34,23 @@ class Histogram:
     psycopg_pool's own counters cut every use down to whole milliseconds, so thousands of short uses add up to zero.
     """
 
-    __slots__ = ("_counts", "_fresh", "_lock", "_longest", "_total")
+    __slots__ = ("_counts", "_fresh", "_lock", "_longest", "_total", "record")
+
+    record: Callable[[float], None]
+    """Count one duration, in seconds. `sort_in` is to be called now and then."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts = [0] * _BUCKETS
         self._total = self._longest = 0.0
         self._fresh: list[float] = []  # noted, not sorted in yet: appending needs no lock
+        self.record = self._fresh.append
 
-    def record(self, seconds: float) -> None:
-        """Count one duration."""
-        fresh = self._fresh
-        fresh.append(seconds)
-        if len(fresh) >= _HEAP:
-            self._sort_in()
-
-    def _sort_in(self) -> None:
+    def sort_in(self) -> None:
+        """Make room: what has been noted goes into its buckets."""
         with self._lock:
-            fresh, self._fresh = self._fresh, []
+            fresh = self._fresh.copy()
+            del self._fresh[: len(fresh)]
             if not fresh:
                 return
             for number, count in Counter([int(seconds * _UNIT) for seconds in fresh]).items():
@@ -63,7 +62,7 @@ class Histogram:
 
     def summary(self) -> Summary:
         """The figures so far."""
-        self._sort_in()
+        self.sort_in()
         with self._lock:
             counts, total, longest = list(self._counts), self._total, self._longest
         count = sum(counts)
@@ -80,7 +79,7 @@ class Histogram:
 
     def buckets(self) -> list[tuple[float, int]]:
         """Each bucket that holds something: (upper bound in seconds, count), in order."""
-        self._sort_in()
+        self.sort_in()
         with self._lock:
             counts = list(self._counts)
         return [(_upper(bucket), found) for bucket, found in enumerate(counts) if found]

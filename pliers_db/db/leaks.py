@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from types import CodeType
 from typing import Any, Final
 from weakref import ref
 
 _PLUMBING: Final = ("contextlib.py", "/pliers_db/db/", "/pliers_db/aio")  # the borrower is whoever called these
 
-_Entry = tuple[float, int, CodeType, int, CodeType | None, int]  # since, thread, where, and who called that
+_Entry = tuple[float, int, CodeType, int]  # since, thread, where
 
 
-class _Known(ref[Any]):
-    """A weak reference to a connection that knows its place in the book."""
+class Slip(ref[Any]):
+    """The page of one connection: a weak reference to it, and its loan while it is out."""
 
-    __slots__ = ("key",)
-    key: int
+    __slots__ = ("entry",)
+    entry: _Entry | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,80 +33,66 @@ class Loan:
 
 
 class LoanBook:
-    """Notes each loan with the place that borrowed it.
+    """The loans of one pool, each with the place that borrowed."""
 
-    Only code objects and positions are kept, not frames: formatting a traceback would cost several checkouts.
-    """
-
-    __slots__ = ("_entries", "_known", "_on_dropped")
+    __slots__ = ("_on_dropped", "_slips")
 
     def __init__(self, on_dropped: Callable[[Loan], None]) -> None:
         """:param on_dropped: called when a lent connection was garbage-collected: in any thread, in the middle of
         anything. It must take no lock.
         """
         self._on_dropped = on_dropped
-        self._known: dict[int, _Known] = {}
-        self._entries: dict[int, _Entry] = {}
+        self._slips: dict[int, Slip] = {}
 
     def register(self, conn: Any) -> None:
         """A connection was opened and may be lent from now on."""
-        known = _Known(conn, self._gone)
-        key = known.key = id(conn)
-        self._known[key] = known
-
-    def open(self, conn: Any, now: float, depth: int = 1) -> None:
-        """A connection goes out.
-
-        :param depth: how many callers up the borrower stands.
-        """
-        frame = sys._getframe(depth)
-        above = frame.f_back
-        caller, at = (None, 0) if above is None else (above.f_code, above.f_lasti)
-        self._entries[id(conn)] = (now, threading.get_ident(), frame.f_code, frame.f_lasti, caller, at)
-
-    def close(self, conn: Any) -> float:
-        """A connection came back. :returns: when it went out; 0 if it was not out."""
-        entry = self._entries.pop(id(conn), None)
-        return entry[0] if entry else 0.0
+        slip = Slip(conn, self._gone)
+        slip.entry = None
+        self._slips[id(slip)] = conn.slip = slip
 
     def loans(self) -> list[Loan]:
         """What is out now, the oldest first."""
-        return sorted((_loan(entry) for entry in self._entries.copy().values()), key=lambda loan: loan.since)
+        entries = [slip.entry for slip in self._slips.copy().values()]
+        return sorted((_loan(entry) for entry in entries if entry), key=lambda loan: loan.since)
 
     def out(self) -> list[tuple[Any, float]]:
         """The connections that are out, and since when."""
         found = []
-        for key, entry in self._entries.copy().items():
-            known = self._known.get(key)
-            if known is not None and (conn := known()) is not None:
+        for slip in self._slips.copy().values():
+            entry, conn = slip.entry, slip()
+            if entry is not None and conn is not None:
                 found.append((conn, entry[0]))
         return found
 
     def loan(self, conn: Any) -> Loan | None:
         """The loan of one connection."""
-        entry = self._entries.get(id(conn))
+        entry = conn.slip.entry
         return _loan(entry) if entry else None
 
-    def __len__(self) -> int:
-        return len(self._entries)
+    def __bool__(self) -> bool:
+        return any(slip.entry for slip in self._slips.copy().values())
 
-    def _gone(self, known: ref[Any]) -> None:
-        assert isinstance(known, _Known)
-        self._known.pop(known.key, None)
-        if entry := self._entries.pop(known.key, None):
-            self._on_dropped(_loan(entry))
+    def _gone(self, slip: ref[Any]) -> None:
+        assert isinstance(slip, Slip)
+        self._slips.pop(id(slip), None)
+        if slip.entry is not None:
+            self._on_dropped(_loan(slip.entry))
 
 
 def _loan(entry: _Entry) -> Loan:
-    since, thread, code, at, above, above_at = entry
-    places = [(code, at)] if above is None else [(code, at), (above, above_at)]
-    own = [place for place in places if not any(part in _slashes(place[0]) for part in _PLUMBING)]
-    code, at = (own or places)[0]
-    return Loan(since, thread, f"{'/'.join(_slashes(code).split('/')[-2:])}:{_line(code, at)} in {code.co_qualname}")
+    since, thread, code, at = entry
+    file = "/".join(_slashes(code.co_filename).split("/")[-2:])
+    return Loan(since, thread, f"{file}:{_line(code, at)} in {code.co_qualname}")
 
 
-def _slashes(code: CodeType) -> str:
-    return code.co_filename.replace("\\", "/")
+@cache
+def is_plumbing(file: str) -> bool:
+    """Whether code in this file borrows for somebody else."""
+    return any(part in _slashes(file) for part in _PLUMBING)
+
+
+def _slashes(file: str) -> str:
+    return file.replace("\\", "/")
 
 
 def _line(code: CodeType, at: int) -> int:

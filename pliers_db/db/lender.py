@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from threading import get_ident
+from types import FrameType
 from typing import Any
 
 import psycopg
@@ -13,7 +15,7 @@ from psycopg_pool import PoolClosed, TooManyRequests
 from pliers_db.config import PoolSettings, Settings, Target
 from pliers_db.db.breaker import breaker_for
 from pliers_db.db.histogram import Histogram
-from pliers_db.db.leaks import Loan, LoanBook
+from pliers_db.db.leaks import Loan, LoanBook, is_plumbing
 from pliers_db.db.replica import read_target, write_target
 from pliers_db.db.retry import failure_class
 from pliers_db.db.sqlstate import ErrorClass
@@ -60,17 +62,21 @@ class Lender:
         """Return a borrowed connection; it is cleaned, or dropped if it cannot be."""
         raise NotImplementedError
 
-    def leave(self, era: int, conn: Any, error: BaseException | None) -> DeadlinePassed | None:
+    def leave(self, conn: Any, error: BaseException | None) -> DeadlinePassed | None:
         """`give_back`, and tell the circuit breaker how it went.
 
-        :param era: what entering returned.
         :returns: what to raise instead of ``error``, if the watchdog cut the connection.
         """
+        if error is None:
+            if self.breaker.opened_at is not None:
+                self.breaker.leave(conn.era, None)
+            self.give_back(conn)
+            return None
         # An error counts if this connection met it: its block may have called other databases too.
         met = isinstance(error, psycopg.Error) and (conn.closed or failure_class(error) is ErrorClass.DISK)
         # Whoever is interrupted while a statement runs has not heard from the server.
         silent = conn.closed or (error is not None and not isinstance(error, Exception))
-        self.breaker.leave(era, error if met else None, cancelled=error is not None and not met and silent)
+        self.breaker.leave(conn.era, error if met else None, cancelled=error is not None and not met and silent)
         self.give_back(conn)
         if not (met and conn.cut_after):
             return None
@@ -79,6 +85,34 @@ class Lender:
             why="The deadline passed. The statement may have been carried out.",
             fix="Check the server; raise the deadline if the statement is expected to take longer.",
         )
+
+    def _lend(self, conn: Any, began: float, deadline: float | None, borrower: FrameType) -> None:
+        """Note that a connection goes out.
+
+        :param began: when it was asked for, by ``time.monotonic``.
+        :param deadline: seconds from then on, after which the watchdog cuts it.
+        """
+        now = time.monotonic()
+        waited = conn.waited = now - began
+        self._wait.record(waited)
+        conn.origin = None
+        conn.cut_at = 0.0 if deadline is None else began + deadline
+        while is_plumbing(borrower.f_code.co_filename) and borrower.f_back is not None:
+            borrower = borrower.f_back
+        # Only the code object and the position are kept, not the frame: a traceback would cost several checkouts.
+        conn.slip.entry = now, get_ident(), borrower.f_code, borrower.f_lasti
+        if WATCHDOG.asleep:
+            WATCHDOG.wake()
+
+    def _returned(self, conn: Any) -> float:
+        """Note that a connection is back. :returns: now, by ``time.monotonic``; 0 if it was not out."""
+        slip = conn.slip
+        entry, slip.entry = slip.entry, None
+        if entry is None:
+            return 0.0
+        now = time.monotonic()
+        self._use.record(now - entry[0])
+        return now
 
     # ── errors ──────────────────────────────────────────────────────────────────────────────────────────────
     def commit_unknown(self, conn: Any, what: str) -> CommitUnknown:
@@ -109,6 +143,8 @@ class Lender:
     # ── what the watchdog does ──────────────────────────────────────────────────────────────────────────────
     def tick(self, now: float) -> bool:
         """Look at what is lent out: cut hung connections, report those that are kept too long."""
+        self._wait.sort_in()
+        self._use.sort_in()
         out = self._book.out()
         for conn, since in out:
             if conn.overdue(now, self.limits.statement_timeout):

@@ -12,6 +12,7 @@ import psycopg
 
 from pliers_db.config import PoolSettings
 from pliers_db.db.footprint import Footprint, ends_transaction, footprint
+from pliers_db.db.leaks import Slip
 from pliers_db.db.pgbouncer import Passage
 from pliers_db.db.session import Baseline
 from pliers_db.db.watchdog import cut
@@ -21,7 +22,6 @@ _HARMLESS: Final = frozenset(
     {"_commit_gen", "_rollback_gen", "_enter_gen", "_exit_gen", "_set_autocommit_gen", "_set_isolation_level_gen"}
     | {"_set_read_only_gen", "_set_deferrable_gen", "fetch_many", "_read_gen", "_read_row_gen", "_end_copy_out_gen"}
     | {"copy_to", "copy_end", "_stream_fetchone_gen"}
-    | {"begin", "commit", "rollback", "current_xid"}  # pliers_db.db.transaction
 )
 _GRACE: Final = 10.0  # seconds that a server gets to keep its own statement_timeout before it counts as hung
 _TINY: Final = 1e-9
@@ -43,13 +43,37 @@ def statement_of(gen: Any) -> Any:
     return None if name in _HARMLESS else ...
 
 
+SESSION: Final = Footprint.SESSION
+NOTHING: Final = Footprint.NOTHING
+
+
+def _stirring(name: str) -> Any:
+    """A property of psycopg's connection; that it is set is noticed."""
+    base = getattr(psycopg.Connection, name)
+
+    def change(conn: Any, value: Any) -> None:
+        conn.stirred = True
+        base.fset(conn, value)
+
+    return property(base.fget, change, doc=base.__doc__)
+
+
 class Lent:
     """The part that the sync and the async connection share."""
+
+    prepare_threshold = _stirring("prepare_threshold")
+    prepared_max = _stirring("prepared_max")
 
     pgconn: Any
     _num_transactions: int
     baseline: Baseline
     footprint: Footprint
+    stirred: bool
+    """Whether its Python side may have been changed, otherwise than `Baseline.stands` sees."""
+    slip: Slip
+    """Its page in the book of loans."""
+    era: int
+    """What the circuit breaker said when it was borrowed."""
     cut_at: float
     """When the watchdog cuts it, by ``time.monotonic``; 0: never."""
     busy_since: float
@@ -64,6 +88,8 @@ class Lent:
     """What follows each BEGIN in the same message."""
     back_at: float
     """When it came back to the pool, by ``time.monotonic``."""
+    fit_until: float
+    """Until when it can be lent again as it is, by ``time.monotonic``; after that, look whether it still lives."""
     reported: float
     """When its borrower was last reported for keeping it too long."""
 
@@ -77,10 +103,12 @@ class Lent:
     def prepare(self, limits: PoolSettings, passage: Passage) -> None:
         """To be called once, when the connection has been opened and it is known whether a pooler was on the way."""
         assert isinstance(self, psycopg.Connection | psycopg.AsyncConnection)
-        self.footprint = Footprint.NOTHING
+        self.footprint = NOTHING
+        self.stirred = False
+        self.era = 0
         self.slow = limits.slow_query or math.inf
         self.waited, self.origin = 0.0, None
-        self.cut_at = self.busy_since = self.cut_after = self.back_at = self.reported = 0.0
+        self.cut_at = self.busy_since = self.cut_after = self.back_at = self.fit_until = self.reported = 0.0
         self.wiping = self.pooled = False
         self.preamble = b""
         if passage.pooled:
@@ -92,18 +120,24 @@ class Lent:
 
     def note(self, gen: Any) -> Any:
         """Take notice of what is about to run. :returns: the statement, None or Ellipsis as `statement_of` does."""
-        argument = _STATEMENT.get(gen.__name__)  # `statement_of`, without the call
-        if argument is not None:
-            statement = gen.gi_frame.f_locals.get(argument, ...)
-        else:
-            statement = statement_of(gen)
-        if statement is not None and self.footprint is not Footprint.SESSION:
-            step = footprint(statement)
-            if step is not Footprint.NOTHING:
-                self.footprint = step
-            elif self._num_transactions and ends_transaction(statement):
-                raise psycopg.ProgrammingError("the transaction is ended by its block, not by a statement inside it")
+        statement = statement_of(gen)
+        self.stirred = True
+        if statement is not None:
+            self.tread(statement)
         return statement
+
+    def tread(self, statement: Any) -> None:
+        """Take notice of a statement that is about to run.
+
+        :raises psycopg.ProgrammingError: it would end the transaction of a block.
+        """
+        if self.footprint is SESSION:
+            return
+        step = footprint(statement)
+        if step is not NOTHING:
+            self.footprint = step
+        elif self._num_transactions and ends_transaction(statement):
+            raise psycopg.ProgrammingError("the transaction is ended by its block, not by a statement inside it")
 
     def dead(self) -> bool:
         """Whether the server has hung up on this idle connection; costs no round trip.

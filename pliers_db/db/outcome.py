@@ -8,6 +8,7 @@ not.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Final
@@ -16,9 +17,15 @@ import psycopg
 
 from pliers_db.db.transaction import MARK, Xid
 from pliers_db.errors import CommitUnknown
+from pliers_db.log import get_logger
+
+log = get_logger(__name__)
 
 PATIENCE: Final = 15.0
 """Seconds to keep asking."""
+
+INSIST: Final = 1.0
+"""Seconds to wait for a transaction in progress to end by itself, before its session is ended."""
 
 ASK: Final = f"select pg_is_in_recovery(), {MARK}, pg_xact_status(%s::xid8)"
 END_IT: Final = (
@@ -79,6 +86,61 @@ def judge_after_crash(xid: Xid, row: Sequence[Any] | None) -> Outcome:
     epoch, number = (int(part) for part in row[1].split())
     survived = int(xid.xid) < (epoch << 32) + number
     return Outcome.COMMITTED if survived else Outcome.ABORTED
+
+
+class Inquiry:
+    """Asking the server, until it knows, what became of a COMMIT whose answer was lost. The caller asks and sleeps."""
+
+    def __init__(self, name: str, xid: Xid, unknown: CommitUnknown, give_up: float | None) -> None:
+        """:param name: of the transaction, for the log.
+        :param unknown: the error if it cannot be known.
+        :param give_up: when to stop asking, by ``time.monotonic``; default: after `PATIENCE`.
+        """
+        log.warning("%s: the answer to COMMIT was lost; asking for transaction %s", name, xid.xid)
+        self.xid = xid
+        self._name, self._unknown = name, unknown
+        self._begun = time.monotonic()
+        self._until = min(self._begun + PATIENCE, give_up or self._begun + PATIENCE)
+        self._pause = 0.02
+
+    @property
+    def left(self) -> float:
+        """Seconds that one question may take."""
+        return max(0.1, self._until - time.monotonic())
+
+    @property
+    def insist(self) -> bool:
+        """Whether to end the session that still holds the transaction open: it may wait for a client that is gone, for
+        as long as the network keeps quiet.
+        """
+        return time.monotonic() - self._begun > INSIST
+
+    def in_vain(self, error: Exception) -> Outcome:
+        """The question could not be asked."""
+        log.info("%s: cannot ask yet: %s", self._name, error)
+        return Outcome.IN_PROGRESS
+
+    def committed(self, outcome: Outcome) -> bool | None:
+        """Weigh an answer. :returns: None: ask again after `pause`.
+
+        :raises CommitUnknown: it cannot be known, or not in time.
+        """
+        if outcome in (Outcome.COMMITTED, Outcome.ABORTED):
+            log.info("%s: transaction %s was %s", self._name, self.xid.xid, outcome.value)
+            return outcome is Outcome.COMMITTED
+        if outcome is Outcome.UNKNOWABLE:
+            raise self._error("The server cannot tell: it has crashed or failed over since.")
+        if time.monotonic() + self._pause > self._until:
+            raise self._error("The server could not be asked in time.")
+        return None
+
+    def pause(self) -> float:
+        """Seconds to wait before the next question."""
+        pause, self._pause = self._pause, min(0.5, self._pause * 2)
+        return pause
+
+    def _error(self, why: str) -> CommitUnknown:
+        return outcome_unknown(self._unknown, self.xid, why)
 
 
 def outcome_unknown(error: CommitUnknown, xid: Xid, why: str) -> CommitUnknown:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
-from types import TracebackType
-from typing import Self
+from types import FrameType, TracebackType
+from typing import Self, cast
 from weakref import WeakSet
 
 import psycopg
@@ -15,9 +16,10 @@ from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from pliers_db.config import PoolSettings, Settings, Target
 from pliers_db.db.connect import Connection
+from pliers_db.db.connection import PooledConnection
 from pliers_db.db.lender import Lender
 from pliers_db.db.replica import POSITION
-from pliers_db.db.supply import PooledConnection, Supply
+from pliers_db.db.supply import Supply
 from pliers_db.db.transaction import CommitLost, begin, commit, rollback
 from pliers_db.db.watchdog import WATCHDOG
 from pliers_db.errors import ConnectFailed, PoolClosing
@@ -99,11 +101,11 @@ class Database(Lender):
         return Checkout(self, autocommit, timeout, deadline)
 
     def borrow(
-        self, *, timeout: float | None = None, deadline: float | None = None, depth: int = 2
+        self, timeout: float | None = None, deadline: float | None = None, borrower: FrameType | None = None
     ) -> PooledConnection:
         """Borrow a connection (in autocommit) where no ``with`` fits; every one must come back by `give_back`.
 
-        :param depth: how many callers up the borrower stands that a leak is reported with.
+        :param borrower: the place that a leak is reported with; default: the caller.
         """
         if self._draining:
             raise PoolClosing(f"The pool of {self.target} is closing", fix="Nothing may borrow after drain().")
@@ -118,23 +120,14 @@ class Database(Lender):
         except (PoolTimeout, TooManyRequests, PoolClosed) as error:
             self._refused += 1
             raise self._exhausted(error, limit) from None
-        now = time.monotonic()
-        conn.waited, conn.origin = now - began, None
-        self._wait.record(conn.waited)
-        conn.cut_at = 0.0 if deadline is None else began + deadline
-        self._book.open(conn, now, depth)
-        if WATCHDOG.asleep:
-            WATCHDOG.wake()
+        self._lend(conn, began, deadline, borrower or sys._getframe(1))
         return conn
 
     def give_back(self, conn: PooledConnection) -> None:
         """Return a borrowed connection; it is cleaned, or dropped if it cannot be."""
-        now = time.monotonic()
-        since = self._book.close(conn)
-        if since:
-            self._use.record(now - since)
-        supply = conn._pool
-        if not isinstance(supply, Supply):
+        now = self._returned(conn)
+        supply = cast("Supply | None", conn._pool)
+        if not now or supply is None:
             return
         try:
             supply.put(conn, now)
@@ -144,17 +137,19 @@ class Database(Lender):
                 supply.discard(conn)
             raise
 
-    def enter(self, timeout: float | None, deadline: float | None, *, depth: int) -> tuple[int, PooledConnection]:
-        """`borrow` through the circuit breaker. :returns: what `leave` wants back."""
+    def enter(self, timeout: float | None, deadline: float | None, borrower: FrameType) -> PooledConnection:
+        """`borrow` through the circuit breaker; to be given back by `leave`."""
         era = self.breaker.enter()
         try:
-            return era, self.borrow(timeout=timeout, deadline=deadline, depth=depth + 1)
+            conn = self.borrow(timeout, deadline, borrower)
         except ConnectFailed as error:
             self.breaker.leave(era, error)
             raise
         except BaseException:
             self.breaker.leave(era, None, cancelled=True)
             raise
+        conn.era = era
+        return conn
 
     def _opened(self) -> Supply:
         with self._lock:
@@ -215,49 +210,47 @@ class Database(Lender):
 class Checkout:
     """One loan as a ``with`` block; made by `Database.connection`."""
 
-    __slots__ = ("_autocommit", "_conn", "_database", "_deadline", "_era", "_timeout")
+    __slots__ = ("_autocommit", "_conn", "_database", "_deadline", "_timeout")
+
+    _conn: PooledConnection
 
     def __init__(self, database: Database, autocommit: bool, timeout: float | None, deadline: float | None) -> None:
         self._database = database
         self._autocommit = autocommit
         self._timeout = timeout
         self._deadline = deadline
-        self._conn: PooledConnection | None = None
 
     def __enter__(self) -> Connection:
         database = self._database
-        self._era, conn = database.enter(self._timeout, self._deadline, depth=3)
+        self._conn = conn = database.enter(self._timeout, self._deadline, sys._getframe(1))
         if not self._autocommit:
             try:
-                conn.wait(begin(conn))
+                conn.perform(begin(conn), None)
             except BaseException as error:
-                if overdue := database.leave(self._era, conn, error):
+                if overdue := database.leave(conn, error):
                     raise overdue from error
                 raise
-        self._conn = conn
         return conn
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        conn, self._conn = self._conn, None
-        assert conn is not None
-        try:
-            if self._autocommit:
-                pass
-            elif error is None:
-                with conn.lock:
-                    conn.wait(commit(conn))
-            elif not conn.closed:
-                with conn.lock:
-                    conn.wait(rollback(conn))
-        except CommitLost as lost:
-            self._database.leave(self._era, conn, lost.__cause__)
-            raise self._database.commit_unknown(conn, "the block") from lost.__cause__
-        except BaseException as late:
-            self._database.leave(self._era, conn, late)
-            raise
-        if overdue := self._database.leave(self._era, conn, error):
+        conn = self._conn
+        if not self._autocommit:
+            try:
+                if error is None:
+                    with conn.lock:
+                        conn.perform(commit(conn), None)
+                elif not conn.closed:
+                    with conn.lock:
+                        conn.perform(rollback(conn), None)
+            except CommitLost as lost:
+                self._database.leave(conn, lost.__cause__)
+                raise self._database.commit_unknown(conn, "the block") from lost.__cause__
+            except BaseException as late:
+                self._database.leave(conn, late)
+                raise
+        if overdue := self._database.leave(conn, error):
             raise overdue from error
         return isinstance(error, psycopg.Rollback) or None
 

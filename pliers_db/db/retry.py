@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import psycopg
 
@@ -102,10 +102,11 @@ class Retry:
     """A number from 0 to 1."""
     attempt: int = 1
     """The attempt under way."""
-    _begun: float = field(init=False)
+    begun: float = 0.0
+    """When, by the clock; default: now."""
 
     def __post_init__(self) -> None:
-        self._begun = self.clock()
+        self.begun = self.begun or self.clock()
 
     def after(self, error: BaseException) -> float | None:
         """Judge a failed attempt; logs it.
@@ -116,7 +117,7 @@ class Retry:
         if not self.policy.worth_it(kind):
             return None
         delay = self.jitter() * self.policy.longest_wait(self.attempt, kind)
-        left = self.policy.deadline - (self.clock() - self._begun)
+        left = self.policy.deadline - (self.clock() - self.begun)
         given_up = self.attempt >= self.policy.attempts or delay >= left
         log.log(
             30 if given_up else 20,

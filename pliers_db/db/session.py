@@ -43,42 +43,55 @@ AnyConnection = psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
 
 
 class _Types(TypesRegistry):
-    """A registry that remembers whether something was added."""
+    """A registry that notes what is added."""
 
-    changed = False
+    def __init__(self, template: TypesRegistry, changes: list[str]) -> None:
+        super().__init__(template)
+        self._changes = changes
 
     def add(self, info: TypeInfo) -> None:
-        self.changed = True
+        self._changes.append(info.name)
         super().add(info)
 
 
 class _Adapters(AdaptersMap):
-    """Adapters that remember whether they were changed: a copy for every borrower would cost a tenth of a checkout."""
+    """Adapters that note what is changed: a copy for every borrower would cost a tenth of a checkout."""
 
-    changed = False
-
-    def __init__(self, template: AdaptersMap) -> None:
+    def __init__(self, template: AdaptersMap, changes: list[str]) -> None:
         super().__init__(template)
-        self.types = _Types(template.types)
+        self.types = _Types(template.types, changes)
+        self._changes = changes
 
     def register_dumper(self, cls: type | str | None, dumper: type[Dumper]) -> None:
-        self.changed = True
+        self._changes.append(dumper.__name__)
         super().register_dumper(cls, dumper)
 
     def register_loader(self, oid: int | str, loader: type[Loader]) -> None:
-        self.changed = True
+        self._changes.append(loader.__name__)
         super().register_loader(oid, loader)
 
 
 class Baseline:
     """The Python side of a connection as it was opened."""
 
-    __slots__ = ("_adapters", "_lent", "_values")
+    __slots__ = ("_adapters", "_changes", "_lent", "_values", "cursors", "rows", "server_cursors")
 
     def __init__(self, conn: AnyConnection) -> None:
         self._values = _look(conn)
+        self.rows, self.cursors, self.server_cursors = self._values[4:7]
         self._adapters = AdaptersMap(conn._adapters or postgres.adapters)
-        conn._adapters = self._lent = _Adapters(self._adapters)
+        self._changes: list[str] = []
+        conn._adapters = self._lent = _Adapters(self._adapters, self._changes)
+
+    def stands(self, conn: AnyConnection) -> bool:
+        """Whether `restore` would change nothing, for a connection that is not `Lent.stirred`."""
+        return (
+            conn.row_factory is self.rows
+            and conn.cursor_factory is self.cursors
+            and conn.server_cursor_factory is self.server_cursors
+            and conn._adapters is self._lent
+            and not (self._changes or conn._notice_handlers or conn._notify_handlers)
+        )
 
     def restore(self, conn: AnyConnection) -> None:
         """Undo what a borrower changed on the object: autocommit, factories, adapters, handlers."""
@@ -87,15 +100,14 @@ class Baseline:
                 owner, _, attribute = name.rpartition(".")
                 setattr(conn._prepared if owner else conn, attribute, value)
             conn._begin_statement = b""
-        if conn._notice_handlers:
-            conn._notice_handlers.clear()
-        if conn._notify_handlers:
-            conn._notify_handlers.clear()
-        lent = self._lent
-        if conn._adapters is not lent or lent.changed or lent.types.changed:  # type: ignore[attr-defined]
-            conn._adapters = self._lent = _Adapters(self._adapters)
+        conn._notice_handlers.clear()
+        conn._notify_handlers.clear()
+        if conn._adapters is not self._lent or self._changes:
+            self._changes.clear()
+            conn._adapters = self._lent = _Adapters(self._adapters, self._changes)
         if conn._notifies_backlog:
             conn._notifies_backlog.clear()
+        conn.stirred = False  # type: ignore[union-attr]
 
 
 def send_wipe(conn: AnyConnection, footprint: Footprint) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
-from logging import DEBUG
-from typing import Any, TypeVar
+from typing import Final
 from weakref import WeakSet
 
 import psycopg
-from psycopg.abc import AdaptContext, PQGen
+from psycopg.abc import AdaptContext
 from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool, PoolTimeout
 from psycopg_pool.base import AttemptWithBackoff
@@ -18,44 +18,19 @@ from psycopg_pool.pool import AddConnection, MaintenanceTask
 
 from pliers_db.config import PoolSettings, Target
 from pliers_db.db.connect import explain
-from pliers_db.db.footprint import Footprint
-from pliers_db.db.lent import Lent
+from pliers_db.db.connection import PooledConnection
+from pliers_db.db.lent import NOTHING
 from pliers_db.db.pgbouncer import Passage, noticed
-from pliers_db.db.querylog import finished
-from pliers_db.db.querylog import log as queries
 from pliers_db.db.session import finish_wipe, send_wipe
 from pliers_db.errors import ConnectFailed
 from pliers_db.log import get_logger
 
 log = get_logger(__name__)
-T = TypeVar("T")
-IDLE = TransactionStatus.IDLE
+IDLE: Final = int(TransactionStatus.IDLE)
 
-# Seconds. A connection that came back just now is lent without a look at its socket: under load that would be a
-# system call for nothing. Once one turns out broken, all are looked at.
-_FRESH = 0.02
-
-
-_wait = psycopg.Connection.wait  # this runs for every statement: super() would cost more than what it is used for
-
-
-class PooledConnection(Lent, psycopg.Connection[Any]):
-    """A connection of the pool."""
-
-    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        statement = self.note(gen)
-        self.busy_since = begun = time.monotonic()
-        try:
-            result = _wait(self, gen, interval, timeout)
-        except BaseException as error:
-            self.busy_since = 0.0
-            if statement is not None:
-                finished(self, statement, begun, error)
-            raise
-        self.busy_since = 0.0
-        if (statement is not None and queries.isEnabledFor(DEBUG)) or time.monotonic() - begun >= self.slow:
-            finished(self, statement or gen.__name__, begun)  # type: ignore[attr-defined]
-        return result
+FRESH: Final = 0.02
+"""Seconds. A connection that came back just now is lent without a look at its socket: under load that would be a
+system call for nothing. Once one turns out broken, all are looked at."""
 
 
 class Supply(ConnectionPool[PooledConnection]):
@@ -88,7 +63,6 @@ class Supply(ConnectionPool[PooledConnection]):
         self._live: WeakSet[PooledConnection] = WeakSet()
         self._coming = 0  # connections asked of the workers and neither there nor failed yet
         self._coming_lock = threading.Lock()
-        self.suspect = 0.0
         self.connected = self.failed = self.hung_up = self.unclean = 0
         super().__init__(
             kwargs=lambda: self._passage.parameters,
@@ -115,12 +89,28 @@ class Supply(ConnectionPool[PooledConnection]):
         """
         deadline = now + timeout
         while True:
-            conn = self._ready() or self.getconn(max(0.0, deadline - time.monotonic()))
+            try:
+                # `getconn` without its lock, its logging and counting: `_settle` says what makes up for that. The one
+                # that came back last serves best, its server process is warm.
+                conn = self._pool.pop()
+            except IndexError:
+                conn = self.getconn(max(0.0, deadline - time.monotonic()))
+            else:
+                if conn.wiping:
+                    conn = self._exchange(conn)
+                if len(self._pool) < self._nconns_min:  # noqa: PLR1730  min() would cost as much as the lock
+                    self._nconns_min = len(self._pool)
+                conn._pool = self
+                if self._closed:
+                    self.discard(conn)
+                    continue
+            if now < conn.fit_until:
+                return conn
             try:
                 if conn.wiping:
                     finish_wipe(conn, deadline)
                     conn.wiping = False
-                elif (now - conn.back_at > _FRESH or conn.back_at < self.suspect) and conn.dead():
+                elif conn.dead():
                     raise psycopg.OperationalError("the server has hung up")
             except psycopg.Error as error:
                 log.info("replacing a connection: %s", error)
@@ -135,43 +125,62 @@ class Supply(ConnectionPool[PooledConnection]):
             else:
                 return conn
 
-    def _ready(self) -> PooledConnection | None:
-        """A resting connection, if there is one: `getconn` without its logging and counting.
-
-        The one that came back last serves best, its server process is warm; unless it is still being wiped and
-        another one waits.
-        """
-        with self._lock:
-            pool = self._pool
-            if not pool or self._closed:
-                return None
-            conn = pool.popleft() if pool[-1].wiping else pool.pop()
-            self._nconns_min = min(self._nconns_min, len(pool))
-        conn._pool = self
-        return conn
+    def _exchange(self, conn: PooledConnection) -> PooledConnection:
+        """Another resting connection, if there is one, for one that is still being wiped."""
+        try:
+            other = self._pool.popleft()
+        except IndexError:
+            return conn
+        self._pool.append(conn)
+        if self._waiting or self._closed:
+            self._settle()
+        return other
 
     def put(self, conn: PooledConnection, now: float) -> None:
-        """Take a lent connection back: `putconn` without its logging and checks.
+        """Take a lent connection back: `putconn` without its lock, its logging and checks.
 
         :param now: by ``time.monotonic``.
         """
         conn.back_at = now
-        if (
-            conn.footprint is Footprint.NOTHING
-            and conn.pgconn.transaction_status == IDLE
-            and self._drained_at < conn._created_at
-            and now < conn._expire_at
-        ):
-            conn.baseline.restore(conn)
-            with self._lock:
-                if not self._closed and not self._waiting:
-                    conn._pool = None
-                    self._pool.append(conn)
-                    return
+        if conn.footprint is NOTHING and conn.pgconn.transaction_status == IDLE and now < conn._expire_at:
+            conn.fit_until = now + FRESH
+            if conn.stirred or not conn.baseline.stands(conn):
+                conn.baseline.restore(conn)
+            if not self._waiting and not self._closed:
+                conn._pool = None
+                self._pool.append(conn)
+                if self._waiting or self._closed:
+                    self._settle()
+                return
         if self._closed:
             self._close_connection(conn)
         else:
             self._return_connection(conn, from_getconn=False)
+
+    def _settle(self) -> None:
+        """Somebody came to wait, or closed the pool, just when a connection was put to rest without the lock.
+
+        What a lock would cost twice is a tenth of a checkout. Without it, `take` and `put` only pop from the deque and
+        append to it, each in one step; whoever waits looks again once he stands in line (`_maybe_grow_pool`), whoever
+        appends looks whether somebody has come, and what psycopg does under the lock may find the deque emptied.
+        """
+        while self._waiting or self._closed:
+            try:
+                conn = self._pool.popleft()
+            except IndexError:
+                return
+            self._add_to_pool(conn)
+
+    def _get_ready_connection(self, timeout: float | None) -> PooledConnection | None:
+        while True:
+            try:
+                return super()._get_ready_connection(timeout)
+            except IndexError:  # taken between its look and its grip
+                continue
+
+    def _shrink_pool(self) -> None:
+        with contextlib.suppress(IndexError):  # likewise
+            super()._shrink_pool()
 
     def discard(self, conn: PooledConnection) -> None:
         """Close a lent connection; its slot is free for a new one."""
@@ -194,6 +203,8 @@ class Supply(ConnectionPool[PooledConnection]):
         super().run_task(task)
 
     def _maybe_grow_pool(self) -> None:
+        if self._pool:
+            self._settle()
         if self._coming < len(self._waiting):
             super()._maybe_grow_pool()
 
@@ -252,19 +263,22 @@ class Supply(ConnectionPool[PooledConnection]):
     def _reset_connection(self, conn: PooledConnection) -> None:
         status = conn.pgconn.transaction_status
         if status == TransactionStatus.UNKNOWN:
-            self.suspect = conn.back_at  # one is broken: look at the others before they are lent
+            with self._lock:
+                for other in self._live:  # one is broken: look at the others before they are lent
+                    other.fit_until = 0.0
             return
+        conn.fit_until = conn.back_at + FRESH
         try:
             if status == TransactionStatus.ACTIVE:
                 raise psycopg.OperationalError("it was returned in the middle of a statement")
             if status != TransactionStatus.IDLE:
                 conn.rollback()
             conn.baseline.restore(conn)
-            if conn.footprint is not Footprint.NOTHING:
+            if conn.footprint is not NOTHING:
                 if not conn.pooled:
                     send_wipe(conn, conn.footprint)
-                    conn.wiping = True
-                conn.footprint = Footprint.NOTHING
+                    conn.wiping, conn.fit_until = True, 0.0
+                conn.footprint = NOTHING
         except Exception as error:  # noqa: BLE001  a connection that cannot be cleaned is dropped
             log.warning("dropping a connection that cannot be cleaned: %s", error)
             self.unclean += 1

@@ -1,6 +1,6 @@
 """One transaction on a borrowed connection: begin, commit, roll back; sync and async alike.
 
-Written as generators in psycopg's manner (``conn.wait(begin(conn))``, ``await conn.wait(begin(conn))``), because two
+Written as generators in psycopg's manner (``conn.perform(begin(conn), None)``, with ``await`` for tasks), because two
 things need a hand on the wire: the clean-up of the session travels with the COMMIT, in the same message, and the
 answer to the COMMIT is read in full: psycopg takes a server's ROLLBACK, where COMMIT was asked, for success.
 """
@@ -86,14 +86,13 @@ def commit(conn: Any) -> PQGen[None]:
     :raises CommitLost: no answer came.
     :raises psycopg.Error: the server refused: nothing is committed.
     """
-    status = conn.pgconn.transaction_status
-    if status == TransactionStatus.IDLE:
+    conn._num_transactions = 0
+    if conn.pgconn.transaction_status == TransactionStatus.IDLE:
         raise TransactionAborted(
             "The transaction was ended inside its own block",
             why="A COMMIT or ROLLBACK was executed as a statement.",
             fix="Leave the end of the transaction to the block.",
         )
-    conn._num_transactions = 0
     try:
         first, *rest = yield from _run(conn, _with_wipe(conn, b"COMMIT"))
     except psycopg.OperationalError as error:
