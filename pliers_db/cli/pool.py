@@ -72,7 +72,14 @@ def bench(
         emit_json({"target": str(settings.target), "rounds": rounds, "costs": [asdict(c) for c in costs]})
         return
     rows = [
-        (c.name, f"{c.seconds * 1e6:.0f} us", f"{c.ratio:.2f}", f"{c.lowest:.2f}..{c.highest:.2f}", c.baseline)
+        (
+            c.name,
+            f"{c.seconds * 1e6:.0f} us",
+            f"{c.ratio:.2f}",
+            f"{c.lowest:.2f}..{c.highest:.2f}",
+            f"{c.cpu:.2f}",
+            c.baseline,
+        )
         for c in costs
     ]
-    emit_table(("", "MEDIAN", "RATIO", "RANGE", "TO"), rows, right=(1, 2))
+    emit_table(("", "MEDIAN", "RATIO", "RANGE", "CPU", "TO"), rows, right=(1, 2, 4))

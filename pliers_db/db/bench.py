@@ -26,32 +26,53 @@ class Cost:
     """To the baseline: the median of the rounds' ratios."""
     lowest: float
     highest: float
+    cpu: float
+    """The ratio of this process's processor time: other programs on the machine hardly touch it."""
 
 
-def compare(calls: Sequence[tuple[str, Call]], *, rounds: int, calls_per_round: int) -> dict[str, list[float]]:
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One call, on the average of one round; in seconds."""
+
+    wall: float
+    cpu: float
+
+
+Samples = dict[str, list[Sample]]
+
+
+def compare(calls: Sequence[tuple[str, Call]], *, rounds: int, calls_per_round: int) -> Samples:
     """Time each call in turn, beginning each round with another one.
 
-    :returns: seconds for one call, by name, round by round.
+    :returns: by name, round by round.
     """
-    times: dict[str, list[float]] = {name: [] for name, _ in calls}
+    samples: Samples = {name: [] for name, _ in calls}
     for number in range(rounds):
         shift = number % len(calls)
         for name, call in [*calls[shift:], *calls[:shift]]:
-            begun = time.perf_counter()
+            begun, cpu = time.perf_counter(), time.process_time()
             for _ in range(calls_per_round):
                 call()
-            times[name].append((time.perf_counter() - begun) / calls_per_round)
-    return times
+            cpu, wall = time.process_time() - cpu, time.perf_counter() - begun
+            samples[name].append(Sample(wall / calls_per_round, cpu / calls_per_round))
+    return samples
 
 
-def cost(times: dict[str, list[float]], name: str, baseline: str) -> Cost:
+def cost(samples: Samples, name: str, baseline: str) -> Cost:
     """One name's figures beside a baseline's."""
-    ratios = [own / base for own, base in zip(times[name], times[baseline], strict=True)]
-    return Cost(name, baseline, statistics.median(times[name]), statistics.median(ratios), min(ratios), max(ratios))
+    pairs = list(zip(samples[name], samples[baseline], strict=True))
+    ratios = [own.wall / base.wall for own, base in pairs]
+    cpu = statistics.median(own.cpu / base.cpu for own, base in pairs)
+    seconds = statistics.median(own.wall for own, _ in pairs)
+    return Cost(name, baseline, seconds, statistics.median(ratios), min(ratios), max(ratios), cpu)
 
 
 QUERY, CHECKOUT, POOLED = "query, bare connection", "checkout alone", "checkout and query"
 BY_HAND, POOLED_BLOCK, RUN = "transaction by hand", "transaction, pool", "run_transaction"
+
+
+BASELINES = {QUERY: QUERY, CHECKOUT: QUERY, POOLED: QUERY, BY_HAND: BY_HAND, POOLED_BLOCK: BY_HAND, RUN: BY_HAND}
+"""What is measured, and beside what."""
 
 
 def measure_pool(database: Database, *, rounds: int = 15, calls_per_round: int = 300) -> tuple[Cost, ...]:
@@ -60,6 +81,12 @@ def measure_pool(database: Database, *, rounds: int = 15, calls_per_round: int =
     :param rounds: how often each is measured; the ratios are taken within a round.
     :param calls_per_round: how many calls make one measurement.
     """
+    samples = sample_pool(database, rounds=rounds, calls_per_round=calls_per_round)
+    return tuple(cost(samples, name, baseline) for name, baseline in BASELINES.items())
+
+
+def sample_pool(database: Database, *, rounds: int, calls_per_round: int) -> Samples:
+    """`measure_pool`, before it is summed up."""
     with connect(database.target, application_name=database.application_name) as bare:
 
         def by_hand() -> None:
@@ -75,9 +102,7 @@ def measure_pool(database: Database, *, rounds: int = 15, calls_per_round: int =
             (RUN, lambda: run_transaction(database, _select)),
         ]
         compare(calls, rounds=1, calls_per_round=calls_per_round)  # warm: connections open, statements prepared
-        times = compare(calls, rounds=rounds, calls_per_round=calls_per_round)
-    pairs = ((QUERY, QUERY), (CHECKOUT, QUERY), (POOLED, QUERY), (BY_HAND, BY_HAND), (POOLED_BLOCK, BY_HAND))
-    return tuple(cost(times, name, baseline) for name, baseline in (*pairs, (RUN, BY_HAND)))
+        return compare(calls, rounds=rounds, calls_per_round=calls_per_round)
 
 
 def _select(conn: Connection) -> None:
