@@ -76,7 +76,7 @@ def open_backend(
     backend = PooledBackend(
         conn,
         history.schema,
-        settings=_settings(conn, options),
+        settings=session_settings(conn, options),
         # A lock that is not free now may be so in a minute: longer waits than for a lost race.
         together=options.single_transaction,
         policy=RetryPolicy(attempts=options.retries + 1, base=0.5, cap=10.0, deadline=math.inf, locks=True),
@@ -102,7 +102,7 @@ def mark_applied(conn: Connection, history: History, entries: Sequence[Entry], o
                 conn.execute(text.encode())
 
 
-def _settings(conn: Connection, options: Options) -> tuple[str, ...]:
+def session_settings(conn: Connection, options: Options) -> tuple[str, ...]:
     """What each migration's transaction begins with."""
     settings = [
         f"set local lock_timeout = '{options.lock_timeout * 1000:.0f}ms'",

@@ -191,9 +191,10 @@ def _comment(tree: Any) -> Iterator[TableLock]:
     kinds = enums.ObjectType
     if tree.objtype in (kinds.OBJECT_TABLE, kinds.OBJECT_VIEW, kinds.OBJECT_MATVIEW):
         yield TableLock(joined(tree.object), Lock.SHARE_UPDATE_EXCLUSIVE)
-    elif tree.objtype in (kinds.OBJECT_COLUMN, kinds.OBJECT_TABCONSTRAINT, kinds.OBJECT_TRIGGER, kinds.OBJECT_POLICY):
-        weaker = tree.objtype in (kinds.OBJECT_TRIGGER, kinds.OBJECT_POLICY)
-        yield TableLock(joined(tree.object[:-1]), Lock.ACCESS_SHARE if weaker else Lock.SHARE_UPDATE_EXCLUSIVE)
+    elif tree.objtype == kinds.OBJECT_COLUMN:
+        yield TableLock(joined(tree.object[:-1]), Lock.SHARE_UPDATE_EXCLUSIVE)
+    elif tree.objtype in (kinds.OBJECT_TABCONSTRAINT, kinds.OBJECT_TRIGGER, kinds.OBJECT_POLICY):
+        yield TableLock(joined(tree.object[:-1]), Lock.ACCESS_SHARE)
 
 
 def _create_table(tree: Any) -> Iterator[TableLock]:

@@ -9,6 +9,7 @@ from pliers_db.cli.migrate.adopt import baseline, dump_schema
 from pliers_db.cli.migrate.drift import drift
 from pliers_db.cli.migrate.importing import import_
 from pliers_db.cli.migrate.lint import lint
+from pliers_db.cli.migrate.plan import plan
 from pliers_db.cli.migrate.squash import squash
 from pliers_db.cli.migrate.trace import trace
 from pliers_db.cli.migrate.verify import verify
@@ -25,3 +26,4 @@ app.command()(verify)
 app.command("import")(import_)
 app.command()(lint)
 app.command()(trace)
+app.command()(plan)
