@@ -412,6 +412,18 @@ class SizesUnreadable(ServerError):
     code = "migrate.sizes"
 
 
+class NoSchemas(InputError):
+    """No schema has such a name."""
+
+    code = "migrate.no-schemas"
+
+
+class SharedObject(InputError):
+    """A migration that runs in many schemas reaches out of its own."""
+
+    code = "migrate.shared-object"
+
+
 class ReadOnlyDatabase(ServerError):
     """The database takes no writes."""
 

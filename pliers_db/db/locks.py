@@ -6,7 +6,9 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import Enum
+from zlib import crc32
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -17,6 +19,7 @@ from pliers_db.errors import LockedError
 from pliers_db.units import format_duration
 
 _CLASS = 0x706C6965  # "plie": keeps our keys apart from those of applications
+_SCHEMA_CLASS = 0x706C6973  # "plis"
 
 
 class LockName(Enum):
@@ -28,7 +31,26 @@ class LockName(Enum):
     BACKUP = 3
 
 
-def try_advisory_lock(conn: Connection, name: LockName, *, shared: bool = False) -> bool:
+@dataclass(frozen=True, slots=True)
+class SchemaLock:
+    """The shape of one schema among many. (Two may share a key: then one waits for the other.)"""
+
+    schema: str
+
+    @property
+    def name(self) -> str:
+        """As `LockName.name`."""
+        return f"schema {self.schema}"
+
+
+def _key(name: LockName | SchemaLock) -> tuple[int, int]:
+    if isinstance(name, LockName):
+        return _CLASS, name.value
+    value = crc32(name.schema.encode())
+    return _SCHEMA_CLASS, value - (1 << 32) if value >= 1 << 31 else value
+
+
+def try_advisory_lock(conn: Connection, name: LockName | SchemaLock, *, shared: bool = False) -> bool:
     """Take a session lock if it is free; never waits.
 
     A blocking ``pg_advisory_lock`` would hold a snapshot, and with it ``create index concurrently``, while it waits.
@@ -38,32 +60,33 @@ def try_advisory_lock(conn: Connection, name: LockName, *, shared: bool = False)
     function = "pg_try_advisory_lock_shared" if shared else "pg_try_advisory_lock"
     row = conn.execute(
         f"select case when pg_backend_pid() = %s then {function}(%s, %s) end",
-        [conn.info.backend_pid, _CLASS, name.value],
+        [conn.info.backend_pid, *_key(name)],
     ).fetchone()
     if row is None or row[0] is None:  # another process answers than the one that let us in
         raise pooler_in_the_way("a lock")
     return bool(row[0])
 
 
-def advisory_unlock(conn: Connection, name: LockName, *, shared: bool = False) -> bool:
+def advisory_unlock(conn: Connection, name: LockName | SchemaLock, *, shared: bool = False) -> bool:
     """Release a session lock. :returns: whether it was held."""
     function = "pg_advisory_unlock_shared" if shared else "pg_advisory_unlock"
-    row = conn.execute(f"select {function}(%s, %s)", [_CLASS, name.value]).fetchone()
+    row = conn.execute(f"select {function}(%s, %s)", _key(name)).fetchone()
     return row is not None and bool(row[0])
 
 
-def lock_holders(conn: Connection, name: LockName) -> list[str]:
+def lock_holders(conn: Connection, name: LockName | SchemaLock) -> list[str]:
     """Who holds a lock: ``pliers-db/migrate (pid 4711, from 10.0.0.7, for 3 min 5 s)``.
 
     The time is the age of its session; what this role may not see is left out.
     """
+    key = _key(name)
     rows = conn.execute(
         "select coalesce(nullif(a.application_name, ''), 'somebody'), l.pid, host(a.client_addr),"
         " extract(epoch from clock_timestamp() - a.backend_start)::float8"
         " from pg_locks l left join pg_stat_activity a using (pid)"
-        " where l.locktype = 'advisory' and l.granted and l.classid = %s and l.objid = %s and l.objsubid = 2"
+        " where l.locktype = 'advisory' and l.granted and l.classid = %s and l.objid::int8 = %s and l.objsubid = 2"
         " and l.database = (select oid from pg_database where datname = current_database()) order by l.pid",
-        [_CLASS, name.value],
+        [key[0], key[1] % (1 << 32)],  # pg_locks shows the second one without its sign
     ).fetchall()
     return [
         f"{application} (pid {pid}{f', from {host}' if host else ''}"

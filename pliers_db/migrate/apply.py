@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -37,9 +38,12 @@ class Outcome:
     """How things stand afterwards."""
 
 
-def look(conn: Connection, folder: Folder) -> Status:
-    """How each migration stands. Reads only: no lock, no DDL."""
-    return compare(folder, read_history(conn, folder))
+def look(conn: Connection, folder: Folder, schema: str | None = None) -> Status:
+    """How each migration stands. Reads only: no lock, no DDL.
+
+    :param schema: of a schema that is migrated by itself.
+    """
+    return compare(folder, read_history(conn, folder, schema))
 
 
 def read_status(database: Database, folder: Folder) -> Status:
@@ -71,7 +75,7 @@ def up(
     """
     _warn(folder, reporter)
     with session(database, reporter) as conn:
-        history = read_history(conn, folder)
+        history = read_history(conn, folder, options.schema)
         status = compare(folder, history)
         planned = plan_up(status, to, steps)
         for entry in status.ahead:
@@ -87,8 +91,8 @@ def up(
         if options.single_transaction:
             _check_together(planned)
         applied: list[Done] = []
-        with migration_lock(conn, history.schema, wait=options.wait, reporter=reporter):
-            history = read_history(conn, folder)
+        with _lock(conn, history.schema, options, reporter):
+            history = read_history(conn, folder, options.schema)
             status = compare(folder, history)
             planned = plan_up(status, to, steps)
             check_history(status, planned, allow_out_of_order=options.allow_out_of_order)
@@ -97,9 +101,11 @@ def up(
                 engine.mark_applied(conn, history, squashed, options)
                 reporter.info(f"recorded {', '.join(e.id for e in squashed)}: all of what was squashed is applied")
             if planned:
-                _stamp_if_empty(conn, environment, reporter)
+                stamp_if_empty(conn, environment, reporter)
                 applied = engine.apply(database, conn, history, planned, folder, options, reporter)
-        return Outcome(applied=tuple(applied), recorded=tuple(e.id for e in squashed), status=look(conn, folder))
+        return Outcome(
+            applied=tuple(applied), recorded=tuple(e.id for e in squashed), status=look(conn, folder, options.schema)
+        )
 
 
 def down(
@@ -127,7 +133,7 @@ def down(
     """
     _warn(folder, reporter)
     with session(database, reporter) as conn:
-        history = read_history(conn, folder)
+        history = read_history(conn, folder, options.schema)
         status = compare(folder, history)
         planned = plan_down(status, steps=steps, to=to)
         if not planned:
@@ -139,8 +145,8 @@ def down(
         check_losses(losses, allowed=allow_data_loss, reporter=reporter)
         if again:
             check_files(_files(planned))
-        with migration_lock(conn, history.schema, wait=options.wait, reporter=reporter):
-            history = read_history(conn, folder)
+        with _lock(conn, history.schema, options, reporter):
+            history = read_history(conn, folder, options.schema)
             planned = plan_down(compare(folder, history), steps=steps, to=to)
             pairs = find_rollbacks(conn, history, planned, folder)
             forward = _files(planned)[::-1] if again else []
@@ -157,7 +163,13 @@ def down(
                 if rolled_back:
                     reporter.warn(f"{format_count(len(rolled_back), 'migration')} rolled back, not applied again")
                 raise
-        return Outcome(applied=tuple(applied), rolled_back=tuple(rolled_back), status=look(conn, folder))
+        return Outcome(
+            applied=tuple(applied), rolled_back=tuple(rolled_back), status=look(conn, folder, options.schema)
+        )
+
+
+def _lock(conn: Connection, schema: str, options: Options, reporter: Reporter) -> AbstractContextManager[None]:
+    return migration_lock(conn, schema, wait=options.wait, reporter=reporter, alone=options.schema is not None)
 
 
 def _stopped_between(error: PliersError, undone: Sequence[str]) -> MigrationPartial:
@@ -218,7 +230,7 @@ def _has_tables(conn: Connection) -> bool:
     return bool(row and row[0])
 
 
-def _stamp_if_empty(conn: Connection, environment: Environment, reporter: Reporter) -> None:
+def stamp_if_empty(conn: Connection, environment: Environment, reporter: Reporter) -> None:
     """Write into an empty database what it is, before its first table, so that a crash cannot come between."""
     if _has_tables(conn) or read_stamp(conn) is not None:
         return

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psycopg
+from psycopg import sql
 
 from pliers_db.db import Connection, Database
 from pliers_db.db.retry import RetryPolicy
@@ -41,6 +42,8 @@ class Options:
     """Apply what is older than an applied migration."""
     single_transaction: bool = False
     """Apply all of them in one transaction: all or none."""
+    schema: str | None = None
+    """Migrate this schema by itself: its files run with it first on the search path, and are recorded in it."""
 
 
 DEFAULTS = Options()
@@ -108,6 +111,9 @@ def session_settings(conn: Connection, options: Options) -> tuple[str, ...]:
         f"set local lock_timeout = '{options.lock_timeout * 1000:.0f}ms'",
         f"set local statement_timeout = '{options.statement_timeout * 1000:.0f}ms'",
     ]
+    if options.schema is not None:
+        home = sql.Identifier(options.schema).as_string(conn)
+        settings.append(f"set local search_path to {home}, public")
     # A server whose client was killed goes on, holding the lock, until it next writes to the socket.
     check_interval = "set local client_connection_check_interval = '5s'"
     try:

@@ -84,13 +84,14 @@ class History:
         return {a.id for a in self.applied}
 
 
-def read_history(conn: Connection, folder: Folder | None = None) -> History:
+def read_history(conn: Connection, folder: Folder | None = None, schema: str | None = None) -> History:
     """Read which migrations are applied.
 
     :param folder: of what differs from it the applied text is read too.
+    :param schema: where they are recorded; default: as the search path has it.
     :raises MissingPrivilege: the role may not read yoyo's tables.
     """
-    facts = _facts(conn)
+    facts = _facts(conn, schema)
     applied: tuple[Applied, ...] = ()
     if facts["has_history"]:
         try:
@@ -151,9 +152,9 @@ def read_stored_rollback(conn: Connection, schema: str, migration_hash: str) -> 
     return (row[0], row[1]) if row and row[0] is not None else None
 
 
-def _facts(conn: Connection) -> dict[str, Any]:
+def _facts(conn: Connection, schema: str | None) -> dict[str, Any]:
     with conn.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(QUERIES["facts"]).fetchone()
+        row = cursor.execute(QUERIES["facts"], {"schema": schema}).fetchone()
     assert row is not None
     return row
 

@@ -23,7 +23,7 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from pliers_db.db import Connection
-from pliers_db.db.locks import LockName, advisory_unlock, lock_holders, try_advisory_lock
+from pliers_db.db.locks import LockName, SchemaLock, advisory_unlock, lock_holders, try_advisory_lock
 from pliers_db.errors import MigrationLocked
 from pliers_db.migrate.history import OWN_TABLE, PROGRESS_TABLE, QUERIES
 from pliers_db.progress import Reporter
@@ -33,25 +33,34 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds
 
 
 @contextmanager
-def migration_lock(conn: Connection, schema: str, *, wait: float, reporter: Reporter) -> Iterator[None]:
+def migration_lock(
+    conn: Connection, schema: str, *, wait: float, reporter: Reporter, alone: bool = False
+) -> Iterator[None]:
     """Hold the lock of migrations for the block.
 
     :param conn: in autocommit mode; the one that runs the DDL.
     :param schema: where yoyo's tables stand.
     :param wait: how long to wait for another run, in seconds.
+    :param alone: of this schema only; somebody holds `database_lock` for all of them.
     :raises MigrationLocked: it is still held; names the holder.
     """
     deadline = time.monotonic() + wait
-    _take_advisory(conn, deadline, reporter)
-    try:
+    with _advisory(conn, SchemaLock(schema) if alone else LockName.SCHEMA, deadline, reporter):
         taken = _take_row(conn, schema, deadline, reporter)
         try:
             yield
         finally:
             _release_row(conn, schema, taken)
-    finally:
-        if _usable(conn):
-            advisory_unlock(conn, LockName.SCHEMA)
+
+
+@contextmanager
+def database_lock(conn: Connection, *, wait: float, reporter: Reporter) -> Iterator[None]:
+    """Keep other runs out of the whole database for the block; it migrates nothing by itself.
+
+    :raises MigrationLocked: another run is under way.
+    """
+    with _advisory(conn, LockName.SCHEMA, time.monotonic() + wait, reporter):
+        yield
 
 
 def left_behind(conn: Connection, schema: str) -> bool:
@@ -61,15 +70,21 @@ def left_behind(conn: Connection, schema: str) -> bool:
     return bool(row and row[0])
 
 
-def _take_advisory(conn: Connection, deadline: float, reporter: Reporter) -> None:
+@contextmanager
+def _advisory(conn: Connection, name: LockName | SchemaLock, deadline: float, reporter: Reporter) -> Iterator[None]:
     _poll(
-        lambda: try_advisory_lock(conn, LockName.SCHEMA),
-        lambda: ", ".join(lock_holders(conn, LockName.SCHEMA)) or "another session",
+        lambda: try_advisory_lock(conn, name),
+        lambda: ", ".join(lock_holders(conn, name)) or "another session",
         deadline,
         reporter,
         why="It works or waits in this database right now; its lock goes with its connection.",
         fix="Wait, or give --wait a longer time; pliers-db migrate unlock --terminate ends it.",
     )
+    try:
+        yield
+    finally:
+        if _usable(conn):
+            advisory_unlock(conn, name)
 
 
 def _take_row(conn: Connection, schema: str, deadline: float, reporter: Reporter) -> datetime:

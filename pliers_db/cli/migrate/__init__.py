@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from pliers_db.cli.migrate import record, run
+from pliers_db.cli.migrate import record, run, tenants
 from pliers_db.cli.migrate.adopt import baseline, dump_schema
 from pliers_db.cli.migrate.drift import drift
 from pliers_db.cli.migrate.importing import import_
@@ -27,3 +27,4 @@ app.command("import")(import_)
 app.command()(lint)
 app.command()(trace)
 app.command()(plan)
+app.add_typer(tenants.app, name="tenants")

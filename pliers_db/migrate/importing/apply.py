@@ -102,10 +102,11 @@ def _existing(target: Path) -> dict[str, str]:
 
 
 def _recorded(conn: Connection, history: History) -> set[str]:
-    if not history.logged:
-        return set()
-    query = sql.SQL(QUERIES["ever_recorded"]).format(sql.Identifier(history.schema, "_yoyo_log"))
-    return {row[0] for row in conn.execute(query)}
+    recorded = {a.hash for a in history.applied}
+    if history.logged:  # what was rolled back here, too
+        query = sql.SQL(QUERIES["ever_recorded"]).format(sql.Identifier(history.schema, "_yoyo_log"))
+        recorded.update(row[0] for row in conn.execute(query))
+    return recorded
 
 
 # ── the database ────────────────────────────────────────────────────────────────────────────────────────────

@@ -2,6 +2,7 @@
 -- Where do yoyo's tables stand (or would stand), and what may this role do on this server?
 with home as (
     select coalesce(
+        %(schema)s::text,
         (select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace
           where c.oid = to_regclass('_yoyo_migration')),
         current_schema(),
@@ -9,20 +10,26 @@ with home as (
 )
 select home.name as schema,
        exists (select from pg_namespace n where n.nspname = home.name) as schema_exists,
-       to_regclass(format('%I._yoyo_migration', home.name)) is not null as has_history,
-       to_regclass(format('%I._yoyo_version', home.name)) is not null as has_version,
-       coalesce(has_table_privilege(to_regclass(format('%I._yoyo_log', home.name)), 'select'), false) as reads_log,
-       to_regclass(format('%I.yoyo_lock', home.name)) is not null as has_lock,
-       to_regclass(format('%I._pliers_lock', home.name)) is not null
-           and to_regclass(format('%I._pliers_migration', home.name)) is not null
-           and to_regclass(format('%I._pliers_progress', home.name)) is not null as has_own,
-       coalesce(has_table_privilege(to_regclass(format('%I._pliers_migration', home.name)), 'select')
-           and has_table_privilege(to_regclass(format('%I._pliers_progress', home.name)), 'select'), false)
+       to_regclass(format('%%I._yoyo_migration', home.name)) is not null as has_history,
+       to_regclass(format('%%I._yoyo_version', home.name)) is not null as has_version,
+       coalesce(has_table_privilege(to_regclass(format('%%I._yoyo_log', home.name)), 'select'), false) as reads_log,
+       to_regclass(format('%%I.yoyo_lock', home.name)) is not null as has_lock,
+       to_regclass(format('%%I._pliers_lock', home.name)) is not null
+           and to_regclass(format('%%I._pliers_migration', home.name)) is not null
+           and to_regclass(format('%%I._pliers_progress', home.name)) is not null as has_own,
+       coalesce(has_table_privilege(to_regclass(format('%%I._pliers_migration', home.name)), 'select')
+           and has_table_privilege(to_regclass(format('%%I._pliers_progress', home.name)), 'select'), false)
            as reads_own,
        pg_is_in_recovery() as standby,
        current_setting('transaction_read_only')::bool as read_only,
        current_user::text as role
   from home
+
+-- name: schemas
+-- The schemas that are not the server's own.
+select nspname from pg_namespace
+ where nspname !~ '^pg_' and nspname <> 'information_schema'
+ order by nspname
 
 -- name: privileges
 -- Which of the privileges that migrating needs does this role lack?
@@ -143,6 +150,18 @@ select pid, ctime, false as ours, null as host from {rows}
 -- End the sessions that hold the advisory lock.
 select pg_terminate_backend(pid) from pg_locks
  where locktype = 'advisory' and granted and classid = 1886153061 and objid = %s and objsubid = 2
+   and database = (select oid from pg_database where datname = current_database()) and pid <> pg_backend_pid()
+
+-- name: cancel_schemas
+-- Cancel what runs in the sessions that hold the lock of a schema (db/locks.py, SchemaLock).
+select pg_cancel_backend(pid) from pg_locks
+ where locktype = 'advisory' and granted and classid = 1886153075 and objsubid = 2
+   and database = (select oid from pg_database where datname = current_database()) and pid <> pg_backend_pid()
+
+-- name: terminate_schemas
+-- End those sessions.
+select pg_terminate_backend(pid) from pg_locks
+ where locktype = 'advisory' and granted and classid = 1886153075 and objsubid = 2
    and database = (select oid from pg_database where datname = current_database()) and pid <> pg_backend_pid()
 
 -- name: sessions_before
