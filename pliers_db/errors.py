@@ -539,6 +539,12 @@ class ReferenceCycle(InputError):
     code = "seed.cycle"
 
 
+class CannotFill(InputError):
+    """Rows that meet a table's keys and CHECKs cannot be made; nothing was written."""
+
+    code = "seed.cannot-fill"
+
+
 class SeedTargetUnfit(ServerError):
     """The database cannot be written by this role."""
 

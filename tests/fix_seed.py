@@ -160,7 +160,8 @@ class Seeds:
 def tables_of(conn: Connection) -> list[str]:
     rows = conn.execute(
         "select format('%I.%I', schemaname, tablename) from pg_tables"
-        " where schemaname !~ '^pg_' and schemaname <> 'information_schema' and tablename !~ 'yoyo' order by 1"
+        " where schemaname !~ '^pg_' and schemaname <> 'information_schema' and tablename !~ 'yoyo'"
+        " and schemaname <> 'pliers_seed' order by 1"
     ).fetchall()
     return [row[0] for row in rows]
 

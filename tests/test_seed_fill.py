@@ -42,6 +42,15 @@ def test_every_table_of_a_schema_gets_rows_without_a_word_from_anybody(conn: Con
     assert digest(conn) == first
 
 
+def test_the_projects_own_schema_is_filled_and_the_record_of_migrations_is_left_alone(
+    pliers_conn: Connection,
+) -> None:
+    pliers_conn.execute("create table _pliers_migration (id text primary key); create table yoyo_lock (locked int)")
+    filled = fill(pliers_conn, 5)
+    assert reasons(filled) == {}
+    assert {table.table for table in filled.tables if not table.table.startswith("pliers.")} == set()
+
+
 def test_the_same_schema_gets_the_same_rows(conn: Connection) -> None:
     found = []
     for _ in range(2):

@@ -14,9 +14,11 @@ from psycopg import sql
 from pliers_db.config import Environment
 from pliers_db.db import Connection, load_queries
 from pliers_db.progress import SILENT, Reporter
+from pliers_db.seed import ledger
 from pliers_db.seed.graph import together
 from pliers_db.seed.load import advance_sequences
 from pliers_db.seed.maker import Impossible, Maker, Population
+from pliers_db.seed.overrides import Overrides
 from pliers_db.seed.schema import Table
 from pliers_db.seed.spec import Spec
 from pliers_db.seed.survey import Survey, Surveyed, survey
@@ -130,7 +132,7 @@ class _Filler:
         self.populations: dict[str, Population] = {}
         self.filled: list[FilledTable] = []
         self.skipped: list[Skipped] = []
-        self._keys = _keys(found)
+        self._keys = keys_of(found)
 
     def group(self, tables: Sequence[Table]) -> None:
         """Fill tables that refer to each other, in one statement: foreign keys are checked at its end."""
@@ -144,7 +146,7 @@ class _Filler:
                     made = make_group(self.conn, self.spec, self.survey, left, self.populations, self.wanted)
                     insert(self.conn, made)
                     advance_sequences(self.conn, [one.table.table for one in made])
-            except _Failed as failed:
+            except Failed as failed:
                 for name, rows in before.items():
                     self.populations[name].rows = rows
                 self.skipped.append(Skipped(failed.table.name, failed.column, failed.reason))
@@ -161,7 +163,7 @@ class _Filler:
         return present(self.conn, table, self._keys.get(table.name, []), only=only)
 
 
-class _Failed(Exception):
+class Failed(Exception):
     """A table of a group can't be filled."""
 
     def __init__(self, table: Table, column: str, reason: str) -> None:
@@ -169,7 +171,7 @@ class _Failed(Exception):
         self.table, self.column, self.reason = table, column, reason
 
 
-def _keys(found: Survey) -> dict[str, list[str]]:
+def keys_of(found: Survey) -> dict[str, list[str]]:
     """The columns of each table that others refer to, or that must differ."""
     keys: dict[str, dict[str, None]] = {}
     for name, table in found.tables.items():
@@ -201,7 +203,7 @@ def present(conn: Connection, table: Table, columns: Sequence[str], *, only: boo
             sql.SQL(_QUERIES["highest"]).format(columns=sql.SQL(", ").join(tops), table=where)
         ).fetchone()
         highest = dict(zip(numbers, top or (), strict=True))
-    return Population([dict(zip(columns, row, strict=False)) for row in rows], len(rows), highest)
+    return Population([dict(zip(columns, row, strict=False)) for row in rows], len(rows), len(rows), highest)
 
 
 def make_group(
@@ -211,10 +213,14 @@ def make_group(
     tables: Sequence[Table],
     populations: Mapping[str, Population],
     wanted: Mapping[str, int],
+    overrides: Mapping[str, Overrides] | None = None,
 ) -> list[Made]:
     """Make the rows of tables that refer to each other.
 
     :param populations: of all tables before them, and their own; gets their rows.
+    :param wanted: how many rows each table is to have, by its full name.
+    :param overrides: what is said about single columns.
+    :raises Failed: one of them can't be filled.
     """
     done: list[tuple[Maker, Made]] = []
     left = [table for table in tables if wanted.get(table.name, 0) > populations[table.name].present]
@@ -226,11 +232,12 @@ def make_group(
         surveyed = found.tables[table.name]
         count = wanted[table.name] - populations[table.name].present
         with _naming(table):
-            maker = Maker(conn, spec, surveyed, populations, count, late)
+            said = (overrides or {}).get(table.name)
+            maker = Maker(conn, spec, surveyed, populations, count, late, said)
             done.append((maker, Made(surveyed, maker.columns, maker.make(count), maker.notes)))
     for maker, made in done:
         for key in made.table.table.foreign_keys:
-            if key not in maker.links:
+            if key.name in maker.late_keys:
                 with _naming(made.table.table):
                     maker.tie(key, made.rows)
     return [made for _, made in done]
@@ -248,13 +255,14 @@ def _naming(table: Table) -> Iterator[None]:
     try:
         yield
     except Impossible as error:
-        raise _Failed(table, error.column, error.reason) from error
+        raise Failed(table, error.column, error.reason) from error
 
 
-def insert(conn: Connection, made: Sequence[Made]) -> None:
+def insert(conn: Connection, made: Sequence[Made]) -> list[list[str]]:
     """Write the rows of tables that refer to each other: staged, then inserted by one statement.
 
-    :raises _Failed: the database takes a row of one of them not.
+    :returns: for each table the keys of its rows, as the ledger writes them.
+    :raises Failed: the database takes a row of one of them not.
     """
     parts: list[sql.Composable] = []
     counts: list[sql.Composable] = []
@@ -262,21 +270,24 @@ def insert(conn: Connection, made: Sequence[Made]) -> None:
         if one.rows:
             stage, part = sql.Identifier("pg_temp", f"pliers_seed_{number}"), sql.Identifier(f"t{number}")
             parts.append(sql.SQL("{} as ({})").format(part, _staged(conn, one, stage, number)))
-            counts.append(sql.SQL("(select count(*) from {})").format(part))
+            counts.append(sql.SQL("(select array_agg(key) from {})").format(part))
     if not parts:
-        return
+        return [[] for _ in made]
     query = sql.SQL("with {} select {}").format(sql.SQL(", ").join(parts), sql.SQL(", ").join(counts))
     table = next(one.table.table for one in made if one.rows)
     with _rejections([one.table.table for one in made], table):
         added = conn.execute(query).fetchone()
         conn.execute("set constraints all immediate")
     conn.execute("set constraints all deferred")
-    for one, count in zip([one for one in made if one.rows], added or (), strict=True):
-        if count != len(one.rows):
-            raise _Failed(one.table.table, "", f"a trigger or rule took {count} of {len(one.rows)} rows")
+    keys = iter(added or ())
+    found = [next(keys) or [] if one.rows else [] for one in made]
+    for one, its in zip(made, found, strict=True):
+        if len(its) != len(one.rows):
+            raise Failed(one.table.table, "", f"a trigger or rule took {len(its)} of {len(one.rows)} rows")
     for number, one in enumerate(made):
         if one.rows:
             conn.execute(sql.SQL("drop table {}").format(sql.Identifier("pg_temp", f"pliers_seed_{number}")))
+    return found
 
 
 def _staged(conn: Connection, one: Made, stage: sql.Identifier, number: int) -> sql.Composed:
@@ -294,7 +305,9 @@ def _staged(conn: Connection, one: Made, stage: sql.Identifier, number: int) -> 
         ):
             for place, row in enumerate(one.rows):
                 copy.write_row((place, *[row.get(name) for name in one.columns]))
-    return sql.SQL(_QUERIES["insert"]).format(table=where, columns=sql.SQL(", ").join(names), stage=stage)
+    return sql.SQL(_QUERIES["insert"]).format(
+        table=where, columns=sql.SQL(", ").join(names), stage=stage, key=ledger.key_of_row(table)
+    )
 
 
 @contextmanager
@@ -309,4 +322,4 @@ def _rejections(tables: Sequence[Table], fallback: Table) -> Iterator[None]:
         named = [t for t in tables if t.table == diag.table_name and t.schema == diag.schema_name]
         table = (named or [fallback])[0]
         detail = f" ({diag.message_detail})" if diag.message_detail else ""
-        raise _Failed(table, diag.column_name or "", f"{diag.message_primary or error}{detail}") from error
+        raise Failed(table, diag.column_name or "", f"{diag.message_primary or error}{detail}") from error

@@ -12,7 +12,7 @@ from psycopg import sql
 from pliers_db.db import Connection, load_queries
 from pliers_db.errors import SeedRejected, SeedTargetUnfit
 from pliers_db.seed.plan import Plan, Record, TableData
-from pliers_db.seed.schema import Table
+from pliers_db.seed.schema import ForeignKey, Table
 from pliers_db.seed.spec import Script
 
 _QUERIES = load_queries("pliers_db.seed", "sql/load.sql")
@@ -40,6 +40,8 @@ class TableOutcome:
     """Rows brought back to what the seeds say (only when asked)."""
     differing: Sequence[Difference] = ()
     """Rows that were there with other content, before any change."""
+    digest: str = ""
+    """Of rows that were made: the sum of their hashes."""
 
     @property
     def kept(self) -> int:
@@ -85,6 +87,66 @@ def load_table(conn: Connection, data: TableData, *, update: bool, write: bool) 
         changed=changed,
         differing=[Difference(data.records[number - 1].name, columns) for number, columns in sorted(differing.items())],
     )
+
+
+def delete_table(conn: Connection, data: TableData, referring: Iterable[tuple[Table, ForeignKey]] = ()) -> int:
+    """Delete the rows of a table whose keys the seeds name.
+
+    :param referring: foreign keys of tables whose seeded rows are gone already: what still refers is of others, and ON
+        DELETE CASCADE would take it along.
+    :returns: how many there were.
+    :raises SeedRejected: other rows refer to them.
+    """
+    names = _Names(data)
+    conn.execute(_compose("stage", table=names.table, columns=names.list(data.columns)))
+    _copy(conn, data, names)
+    for child, key in referring:
+        links = sql.SQL(" and ").join(
+            sql.SQL("c.{} = t.{}").format(sql.Identifier(ours), sql.Identifier(theirs))
+            for ours, theirs in zip(key.columns, key.target_columns, strict=True)
+        )
+        query = _compose("referring", table=names.table, child=_identifier(child), links=links, match=names.match())
+        row = conn.execute(query).fetchone()
+        if row and row[0]:
+            raise SeedRejected(
+                f"{row[0]} rows of {child.label} refer to seeded rows of {data.table.label}; nothing was deleted",
+                why=f"They are not of the seeds; {key.name} would take them along or refuse.",
+                fix=f"Delete these rows of {child.label} first, or keep the seeds.",
+                table=data.table.label,
+            )
+    try:
+        with conn.transaction():
+            gone = conn.execute(_compose("delete", table=names.table, match=names.match())).rowcount
+    except psycopg.errors.IntegrityError as error:
+        raise SeedRejected(
+            f"The seeded rows of {data.table.label} cannot go; nothing was deleted",
+            why=_why(error),
+            fix="Delete the rows that refer to them first.",
+            table=data.table.label,
+        ) from error
+    conn.execute(_QUERIES["unstage"])
+    return gone
+
+
+def export_query(
+    conn: Connection,
+    data: TableData | None,
+    table: Table,
+    what: sql.Composable,
+    order: sql.Composable,
+    key: sql.Composable,
+) -> sql.Composed:
+    """The query for the seeded rows of a table; stages the keys of those that the files name."""
+    match: sql.Composable = sql.SQL("false")
+    if data is not None:
+        names = _Names(data)
+        conn.execute(_compose("stage", table=names.table, columns=names.list(data.columns)))
+        _copy(conn, data, names)
+        match = names.match()
+    else:
+        conn.execute("create temp table pliers_seed_stage (n int) on commit drop")
+    relation = sql.Literal(table.name)
+    return _compose("export", what=what, table=_identifier(table), match=match, key=key, relation=relation, order=order)
 
 
 def advance_sequences(conn: Connection, tables: Iterable[Table]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,6 +12,7 @@ from pliers_db.db import Connection
 from pliers_db.seed.choices import Choices, numbered
 from pliers_db.seed.demands import Demand, demand_on, literals_of, parsed
 from pliers_db.seed.hashing import GENERATOR_VERSION, Draw, key_of
+from pliers_db.seed.overrides import Overrides
 from pliers_db.seed.schema import ForeignKey
 from pliers_db.seed.spec import Spec
 from pliers_db.seed.supply import Supply
@@ -18,10 +21,11 @@ from pliers_db.seed.trial import Trial, Verdict, readable
 
 NULLS = 0.1
 """The chance of NULL where it is allowed and nothing is said."""
-TRIES = 80
+TRIES = 100
 """How often a row is changed before it is given up."""
 _PLENTY = 1 << 40
 """Of so many values a changed row finds another one that no row has."""
+_OID = re.compile(r"'\d+'::oid")
 
 
 class Impossible(Exception):
@@ -40,6 +44,8 @@ class Population:
     rows: list[dict[str, str | None]] = field(default_factory=list)
     present: int = 0
     """How many of them were there."""
+    start: int = 0
+    """The number of the first row to be made."""
     highest: Mapping[str, int] = field(default_factory=dict)
     """The highest number in each numbered column."""
 
@@ -73,6 +79,14 @@ class _Row:
     """Why no reference could be chosen that agrees with the others."""
 
 
+def _documents(keys: Sequence[str]) -> tuple[str, ...]:
+    """Documents with the keys that a CHECK speaks of."""
+    values: list[object] = [[], {}, "text", 1, True]
+    found: list[object] = [dict.fromkeys(keys, value) for value in values]
+    found += [{key: value} for key in keys[:6] for value in values]
+    return tuple(json.dumps(document) for document in [*found, [], {}])
+
+
 class Maker:
     """Makes rows of one table. Each is a function of the seed, the table, its number and the rows it refers to."""
 
@@ -84,26 +98,32 @@ class Maker:
         populations: Mapping[str, Population],
         count: int,
         late: frozenset[str] = frozenset(),
+        overrides: Overrides | None = None,
     ) -> None:
         """
         :param populations: of the tables that it refers to, and its own.
         :param count: how many rows are wanted.
         :param late: foreign keys whose tables are made later; they are `tie`\\ d then.
+        :param overrides: what the seed files say about single columns.
         :raises Impossible: no row can be made.
         """
         self.conn, self.spec, self.table = conn, spec, table
         self.populations = populations
         self.own = populations[table.table.name]
         self.count = count
+        self.late_keys = late
         self.notes: list[str] = []
         self.left_out: set[str] = set()
         if table.obstacle:
             raise Impossible(table.obstacle)
         # The widest first: it says the most about what the others may be.
-        links = [key for key in table.table.foreign_keys if key.name not in late]
+        self.overrides = overrides
+        self.said = frozenset(overrides.rules) if overrides else frozenset()
+        links = [k for k in table.table.foreign_keys if k.name not in late and not self.said & set(k.columns)]
         self.links = sorted(links, key=lambda key: (-len(key.columns), key.name))
         self.late = {column for key in table.table.foreign_keys if key.name in late for column in key.columns}
         self.linked = {column for key in table.table.foreign_keys for column in self._given_by(key, late)}
+        self.linked -= self.said
         self._indexes: dict[tuple[str, tuple[str, ...]], dict[tuple[str | None, ...], list[int]]] = {}
         self.units = self._units()
         self._fallback: dict[str, Unit] = {}
@@ -126,7 +146,7 @@ class Maker:
             if low in spans and high in spans:
                 units.append(Unit((low, high), self._span(low, high)))
         for name in self.table.table.columns:
-            if name not in self.table.generated and name not in self.linked and name not in spans:
+            if name not in self.table.generated and name not in {*self.linked, *spans, *self.said}:
                 unit = self._free(name)
                 if unit is not None:
                     units.append(unit)
@@ -169,7 +189,7 @@ class Maker:
         if column.numbered:
             limits = {"smallint": 15, "integer": 31}
             bits = limits.get(self.table.kinds[name].name, 63)
-            first = self.own.highest.get(name, 0) - self.own.present + 1
+            first = self.own.highest.get(name, 0) - self.own.start + 1
             if demand.low is not None and demand.low.lstrip("-").isdigit():
                 first = max(first, int(demand.low) + demand.above)
             choices = numbered(first, (1 << bits) - 1)
@@ -192,11 +212,14 @@ class Maker:
         found: dict[str, None] = {}
         for check in self.table.checks:
             if name in check.columns:
-                found |= dict.fromkeys(literals_of(parsed(check.expression)))
+                # An oid in it is another one in another database: the rows must not be.
+                found |= dict.fromkeys(literals_of(parsed(_OID.sub("0", check.expression))))
         for text in list(found):
             if text.lstrip("-").isdigit():
                 found |= dict.fromkeys([str(int(text) + 1), str(int(text) - 1)])
         kind = self.table.kinds[name]
+        if kind.name in ("json", "jsonb"):
+            return _documents([text for text in found if text.isidentifier()])
         texts = list(found)[:40]
         return tuple(texts if kind.textual else readable(self.conn, kind, texts)) if texts else ()
 
@@ -220,7 +243,7 @@ class Maker:
             if not any(u.name in self.distinct for u in units):
                 able = {u.name: u.choices.size for u in units if u.choices is not None}
                 best = max(able, key=lambda name: (able[name], name), default="")
-                if able.get(best, 0) >= self.own.present + self.count:
+                if able.get(best, 0) > self.own.start + self.count:
                     self.distinct.add(best)
                 hinted = any(u.hints for u in units if u.name == best)
                 if able.get(best, 0) < _PLENTY or hinted:
@@ -236,7 +259,7 @@ class Maker:
 
         :raises Impossible: not a single one.
         """
-        start = self.own.present
+        start = self.own.start
         taken = [{tuple(row.get(c) for c in unique.columns) for row in self.own.rows} for unique in self.watched]
         done: list[_Row] = []
         reason = ""
@@ -255,7 +278,7 @@ class Maker:
                     else:
                         reason = problem
                         again.append(row)
-                if not again or (len(again) == len(left) and turn > TRIES // 2):
+                if not again:
                     break
                 left = again
         if not done and count:
@@ -328,14 +351,16 @@ class Maker:
         for name in self.linked:
             if row.cells.get(name) is None:
                 row.cells[name] = self._unlinked(row, name)
+        if self.overrides is not None:
+            row.cells.update(self.overrides.apply(row.number, row.cells))
 
     def _value(self, row: _Row, unit: Unit, draw: Draw, tries: int) -> None:
         choices = unit.choices
         assert choices is not None
         text: str | None
-        if unit.name in self.distinct and not (unit.hints and tries > TRIES // 4 and draw.sub("hint").chance(0.6)):
+        if unit.name in self.distinct and not (unit.hints and tries > 3 and draw.sub("hint").chance(0.6)):
             # Each try has numbers of its own: no two rows ever meet.
-            number = (row.number + tries * (self.own.present + self.count)) % choices.size
+            number = (row.number + tries * (self.own.start + self.count)) % choices.size
             text = choices.distinct(number, self._key(unit.name))
         elif unit.nullable and draw.sub("null").chance(0.4 if tries else NULLS):
             text = None

@@ -50,6 +50,7 @@ class Plan:
     spec: Spec
     tables: Sequence[TableData]
     scripts: Sequence[Script]
+    book: Book
 
     @property
     def rows(self) -> int:
@@ -66,7 +67,7 @@ def make_plan(spec: Spec, schema: Schema) -> Plan:
     _expand_all(spec, book)
     tables = in_order(book.tables())
     values = Values(spec, book)
-    return Plan(spec, [_table_data(values, book.rows[table.name], table) for table in tables], spec.scripts)
+    return Plan(spec, [_table_data(values, book.rows[table.name], table) for table in tables], spec.scripts, book)
 
 
 def _expand_all(spec: Spec, book: Book) -> None:

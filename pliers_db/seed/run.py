@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import Enum
 from typing import Any
 
 import psycopg
@@ -14,15 +16,47 @@ from pliers_db.config import Environment, Settings
 from pliers_db.db import Connection, Database, LockName, advisory_lock
 from pliers_db.errors import SeedTargetUnfit, UnknownTable
 from pliers_db.progress import SILENT, Reporter
-from pliers_db.seed import load
+from pliers_db.seed import fills, ledger, load
 from pliers_db.seed.guard import check_environment, check_target
 from pliers_db.seed.hashing import GENERATOR_VERSION
 from pliers_db.seed.plan import Plan, make_plan
 from pliers_db.seed.schema import Schema, read_schema
 from pliers_db.seed.spec import Spec, read_spec
 
+TRIAL = 1000
+"""Rows that a trial makes of a table at most."""
 WAIT = 3.0
 """Seconds to wait for another seed: most take less, and one that was just killed may not have let go yet."""
+
+
+class Mode(Enum):
+    """What to do about rows that are there."""
+
+    ENSURE = "ensure"
+    """Add what is missing."""
+    APPEND = "append"
+    """Make as many rows again as ``[fill]`` says."""
+    RESET = "reset"
+    """Delete the seeded rows first, and no others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to run."""
+
+    update: bool = False
+    """Bring rows that were changed since back to what the seeds say; otherwise they are kept."""
+    mode: Mode = Mode.ENSURE
+    scale: str = "small"
+    """``small``, ``medium``, ``large``, or a number to multiply the rows of ``[fill]`` with."""
+    rows: Mapping[str, int] = field(default_factory=dict)
+    """How many rows to make in single tables, whatever the files say."""
+    only: Sequence[str] = ()
+    skip: Sequence[str] = ()
+    seed: int | None = None
+    as_of: datetime | None = None
+    trial: bool = False
+    """Do everything, at most `TRIAL` made rows of a table, and undo it."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +115,7 @@ class Outcome:
                     "added": table.added,
                     "changed": table.changed,
                     "kept": table.kept,
+                    "digest": table.digest,
                     "differing": [{"row": d.row, "columns": list(d.columns)} for d in table.differing],
                 }
                 for table in self.tables
@@ -95,29 +130,122 @@ def run(
     *,
     update: bool = False,
     dry_run: bool = False,
+    options: Options | None = None,
+    then: Callable[[Connection, Plan], None] | None = None,
     reporter: Reporter = SILENT,
 ) -> Outcome:
     """Bring the seeds of an environment into its database, all or nothing. A second run changes nothing.
 
     :param update: bring rows that were changed since back to what the seeds say; otherwise they are kept.
     :param dry_run: compare only, write nothing.
+    :param options: the rarer ones.
+    :param then: in a trial, what to do before everything is undone.
     :raises InputError: the seed files can't be used; nothing was touched.
     :raises RefusedError: the database is not for these seeds.
     :raises LockedError: another seed is loading.
     :raises SeedRejected: the database did not take a row; everything is as before.
     """
     begun = time.monotonic()
+    options = options or Options(update=update)
+    spec = spec_of(settings, options)
+    with entered(database, spec, reporter) as (conn, schema):
+        plan, wanted = _chosen(make_plan(spec, schema), schema, options)
+        if options.trial:
+            wanted = [replace(wish, rows=min(wish.rows, TRIAL)) for wish in wanted]
+        _check_privileges(plan)
+        if options.mode is Mode.RESET and not dry_run:
+            delete_seeded(conn, plan, [wish.table for wish in wanted])
+        tables = _load(conn, plan, update=options.update, dry_run=dry_run, reporter=reporter)
+        if dry_run:
+            tables = merged(tables, fills.compare(conn, schema, wanted))
+            scripts = []
+        else:
+            append = options.mode is Mode.APPEND
+            tables = merged(tables, fills.bring(conn, spec, plan.book, wanted, append=append, reporter=reporter))
+            scripts = [load.run_script(conn, script, plan) for script in plan.scripts]
+            load.check_deferred(conn)
+        if options.trial:
+            if then is not None:
+                then(conn, plan)
+            raise psycopg.Rollback
+    return Outcome(spec.environment, spec.seed, spec.as_of, tables, scripts, time.monotonic() - begun, dry_run)
+
+
+def spec_of(settings: Settings, options: Options) -> Spec:
+    """The seed files, with what the command line says instead."""
     spec = read_spec(settings.project.seeds, settings.environment)
+    if options.seed is not None:
+        spec = replace(spec, seed=options.seed)
+    return replace(spec, as_of=options.as_of) if options.as_of is not None else spec
+
+
+@contextmanager
+def entered(database: Database, spec: Spec, reporter: Reporter = SILENT) -> Iterator[tuple[Connection, Schema]]:
+    """A transaction in which the seeds may write: lock, guard and settings."""
     with (
         database.connection(autocommit=True) as conn,
         advisory_lock(conn, LockName.SEED, wait=WAIT, on_wait=lambda who: reporter.info(f"Waiting for {who}")),
         conn.transaction(),
     ):
-        schema = _enter(conn, spec)
-        plan = make_plan(spec, schema)
-        _check_privileges(plan)
-        tables, scripts = _load(conn, plan, update=update, dry_run=dry_run, reporter=reporter)
-    return Outcome(spec.environment, spec.seed, spec.as_of, tables, scripts, time.monotonic() - begun, dry_run)
+        yield conn, _enter(conn, spec)
+
+
+def merged(rows: Sequence[load.TableOutcome], made: Sequence[load.TableOutcome]) -> list[load.TableOutcome]:
+    """Written and made rows of a table in one line."""
+    found = {table.table: table for table in rows}
+    for more in made:
+        one = found.get(more.table)
+        found[more.table] = (
+            more
+            if one is None
+            else load.TableOutcome(
+                one.table,
+                one.planned + more.planned,
+                one.present + more.present,
+                one.added + more.added,
+                one.changed + more.changed,
+                [*one.differing, *more.differing],
+                more.digest,
+            )
+        )
+    return list(found.values())
+
+
+def _chosen(plan: Plan, schema: Schema, options: Options) -> tuple[Plan, list[fills.Wish]]:
+    """The tables that are asked for; SQL files are for whole runs."""
+    only = {schema.table(name, "--only").name for name in options.only}
+    skip = {schema.table(name, "--skip").name for name in options.skip}
+
+    def takes(name: str) -> bool:
+        return name not in skip and (not only or name in only)
+
+    wanted = fills.wishes(plan.spec, schema, plan.book, scale=options.scale, rows=options.rows)
+    tables = [data for data in plan.tables if takes(data.table.name)]
+    scripts = () if only or skip else plan.scripts
+    return replace(plan, tables=tables, scripts=scripts), [wish for wish in wanted if takes(wish.table)]
+
+
+def delete_seeded(conn: Connection, plan: Plan, made: Collection[str] | None = None) -> dict[str, int]:
+    """Delete the rows of the seeds and no others: those that were made, and those whose keys the files name.
+
+    :param made: full names of the tables whose made rows are meant; default all.
+    """
+    schema = plan.book.schema
+    gone = ledger.clean(conn, schema, made)
+    waiting = {data.table.name for data in plan.tables}
+    for data in reversed(plan.tables):
+        name = data.table.name
+        referring = [
+            (child, key)
+            for child in schema.tables.values()
+            if child.name not in waiting
+            for key in child.foreign_keys
+            if key.target == name
+        ]
+        waiting.discard(name)
+        count = load.delete_table(conn, data, referring)
+        gone[data.table.name] = gone.get(data.table.name, 0) + count
+    return gone
 
 
 def _enter(conn: Connection, spec: Spec) -> Schema:
@@ -152,11 +280,8 @@ def _check_privileges(plan: Plan) -> None:
             )
 
 
-def _load(
-    conn: Connection, plan: Plan, *, update: bool, dry_run: bool, reporter: Reporter
-) -> tuple[list[load.TableOutcome], list[load.ScriptOutcome]]:
+def _load(conn: Connection, plan: Plan, *, update: bool, dry_run: bool, reporter: Reporter) -> list[load.TableOutcome]:
     outcomes: list[load.TableOutcome] = []
-    scripts: list[load.ScriptOutcome] = []
     with reporter.task("Comparing" if dry_run else "Loading", total=plan.rows, unit="rows") as task:
         for data in plan.tables:
             task.note(data.table.label)
@@ -167,6 +292,6 @@ def _load(
             task.advance(len(data.records))
         if not dry_run:
             load.advance_sequences(conn, (data.table for data in plan.tables))
-            scripts = [load.run_script(conn, script, plan) for script in plan.scripts]
             load.check_deferred(conn)
-    return outcomes, scripts
+            conn.execute("set constraints all deferred")
+    return outcomes

@@ -21,6 +21,9 @@ from pliers_db.config.environment import ALIASES
 from pliers_db.errors import BadSeedFile, NoSeeds
 
 SHARED_FILE = "seed.toml"
+SCALES = {"small": 1, "medium": 10, "large": 100}
+"""By so much the number of rows is multiplied where a seed file gives only one."""
+PER = re.compile(r"(\d+) per (\S.*)")
 _NAME = re.compile(r"[\w-]+")
 _PREFIX = re.compile(r"^\d+[-_.]")
 
@@ -64,6 +67,17 @@ class TableRules:
 
 
 @dataclass(frozen=True, slots=True)
+class FillSpec:
+    """Rows of a table that nobody wrote: how many, and what is said about single columns."""
+
+    table: str
+    rows: int | str | Mapping[str, int | str]
+    """A number, ``"3 per orders"``, or one of these for each scale."""
+    columns: Mapping[str, Any]
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
 class Script:
     """An SQL file, run after the rows, in the same transaction."""
 
@@ -82,6 +96,7 @@ class Spec:
     tables: Mapping[str, TableRules] = field(default_factory=dict)
     rows: Sequence[RowSpec] = ()
     groups: Sequence[GroupSpec] = ()
+    fills: Sequence[FillSpec] = ()
     scripts: Sequence[Script] = ()
     pools: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -135,6 +150,7 @@ def read_spec(seeds: Path, environment: Environment) -> Spec:
         tables=reader.tables,
         rows=reader.rows,
         groups=reader.groups,
+        fills=reader.fills,
         scripts=reader.scripts,
         pools=reader.pools,
         files=[file.name for file in files],
@@ -151,6 +167,7 @@ class _Reader:
         self.pools: dict[str, Sequence[Any]] = {}
         self.rows: list[RowSpec] = []
         self.groups: list[GroupSpec] = []
+        self.fills: list[FillSpec] = []
         self.scripts: list[Script] = []
 
     def shared(self, file: Path) -> None:
@@ -172,7 +189,7 @@ class _Reader:
 
     def toml(self, file: Path) -> None:
         document = _parse(file)
-        _only(document, ("defaults", "tables", "pools", "rows", "repeat"), file.name)
+        _only(document, ("defaults", "tables", "pools", "rows", "repeat", "fill"), file.name)
         defaults = _table(document, "defaults", file.name)
         self._tables(document, file.name)
         for table, rows in _table(document, "rows", file.name).items():
@@ -180,6 +197,9 @@ class _Reader:
         for table, groups in _table(document, "repeat", file.name).items():
             for name in _table(groups, None, f"{file.name}: repeat.{table}"):
                 self.groups.append(_group(table, name, groups[name], defaults, f"{file.name}: repeat.{table}.{name}"))
+
+        for table, body in _table(document, "fill", file.name).items():
+            self.fills.append(_fill(table, body, f"{file.name}: fill.{table}"))
 
     def csv(self, file: Path) -> None:
         table = _PREFIX.sub("", file.stem)
@@ -258,6 +278,22 @@ def _group(table: str, name: str, body: Any, defaults: Mapping[str, Any], at: st
     if each is not None and not isinstance(each, str):
         raise _bad(at, "each", "the name of a table", 'each = "orders"')
     return GroupSpec(table, name, rows, each, _table(body, "where", at), _table(body, "columns", at), defaults, at)
+
+
+def _fill(table: str, body: Any, at: str) -> FillSpec:
+    body = _table(body, None, at)
+    _only(body, ("rows", "columns"), at)
+    rows = body.get("rows")
+    counts = rows.values() if isinstance(rows, Mapping) and rows else [rows]
+    if isinstance(rows, Mapping):
+        _only(rows, tuple(SCALES), f"{at}: rows")
+    for count in counts:
+        amount = isinstance(count, int) and not isinstance(count, bool) and count >= 0
+        if not amount and not (isinstance(count, str) and PER.fullmatch(count)):
+            raise _bad(
+                at, "rows", "a number of rows", 'rows = 200, rows = "3 per orders" or {small = 20, large = 9000}'
+            )
+    return FillSpec(table, rows, _table(body, "columns", at), at)
 
 
 def _check_name(name: str, at: str) -> None:

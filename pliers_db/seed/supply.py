@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -74,6 +75,8 @@ class Supply:
             return self._range(kind)
         if kind.name in ("json", "jsonb"):
             return _json(demand)
+        if kind.name == "bytea":
+            return _bytes(self.key, demand)
         made = _plain(kind, self.key)
         if kind.name == "xml" and made is not None and not self.probe(kind.sql, [made.nth(0)]):
             return None  # a server that was built without libxml
@@ -81,10 +84,12 @@ class Supply:
 
     def _text(self, kind: Kind, demand: Demand, name: str, distinct: bool) -> Choices | None:
         longest = _longest(kind, demand)
+        meant = by_name(name, self.spec, distinct=distinct) if name and kind.name != "name" else None
         if demand.patterns:
+            if meant is not None and (longest is None or longest >= 30) and _all_match(meant, demand.patterns):
+                return meant
             return matching(demand.patterns[0], demand.shortest, longest)
         words = [str(word) for word in pool("word", self.spec)]
-        meant = by_name(name, self.spec, distinct=distinct) if name and kind.name != "name" else None
         if meant is not None and demand.shortest <= 3 and (longest is None or longest >= 30):
             return meant
         if kind.name in ("character", "bpchar"):  # blanks at the end are no part of it
@@ -221,6 +226,20 @@ _SAMPLES = (
 )
 
 
+def _all_match(choices: Choices, patterns: Sequence[str]) -> bool:
+    """Whether a sample of values matches, as far as Python reads the patterns; the database has the last word."""
+    try:
+        found = [re.compile(_CLASS.sub(lambda name: _PYTHON.get(name[1], ""), pattern)) for pattern in patterns]
+    except re.error:
+        return False
+    sample = [choices.nth(place * choices.size // 64) for place in range(64)]
+    return all(one.search(text) for one in found for text in sample)
+
+
+_CLASS = re.compile(r"\[:(\w+):\]")
+_PYTHON = {"space": r"\s", "digit": "0-9", "alpha": "a-zA-Z", "alnum": "a-zA-Z0-9", "lower": "a-z", "upper": "A-Z"}
+
+
 def _longest(kind: Kind, demand: Demand) -> int | None:
     limits = [n for n in (demand.longest, 63 if kind.name == "name" else None) if n is not None]
     if kind.name in ("character varying", "character", "bpchar") and kind.modifiers:
@@ -283,15 +302,27 @@ def _json(demand: Demand) -> Choices:
     return Choices(10**6, lambda n: json.dumps({"n": n}), "documents", 1000)
 
 
+def _hashed(key: int, number: int, bits: int) -> int:
+    value = 0
+    for part in range((bits + 63) // 64):
+        value = value << 64 | mix(key + part * 7919 + (number + 1) * 0x9E3779B97F4A7C15)
+    return value & ((1 << bits) - 1)
+
+
+def _bytes(key: int, demand: Demand) -> Choices:
+    """So many bytes as are demanded, 16 if nothing is said; the last eight are the value's number."""
+    length = demand.shortest if demand.shortest > 16 else min(16, demand.longest if demand.longest is not None else 16)
+    if length < 8:
+        return Choices(256**length, lambda n: f"\\x{n:0{2 * length}x}" if length else "\\x", "bytes")
+    return Choices(HUGE, lambda n: f"\\x{_hashed(key, n, 8 * length - 64):0{2 * length - 16}x}{n:016x}", "bytes")
+
+
 def _plain(kind: Kind, key: int) -> Choices | None:
     """Types that need nothing but their number."""
     name, size = kind.name, (kind.modifiers or (0,))[0]
 
     def hashed(number: int, bits: int) -> int:
-        value = 0
-        for part in range((bits + 63) // 64):
-            value = value << 64 | mix(key + part * 7919 + (number + 1) * 0x9E3779B97F4A7C15)
-        return value & ((1 << bits) - 1)
+        return _hashed(key, number, bits)
 
     if name == "boolean":
         return one_of(["true", "false"])
@@ -304,8 +335,6 @@ def _plain(kind: Kind, key: int) -> Choices | None:
             return str(UUID(int=value & ~(0xF << 76) & ~(0x3 << 62) | 0x8 << 76 | 0x2 << 62))
 
         return Choices(HUGE, marked, "uuids that begin with 5eed", in_order=True)
-    if name == "bytea":
-        return Choices(HUGE, lambda n: f"\\x{hashed(n, 64):016x}{n:016x}", "bytes")
     if name in ("bit", "bit varying"):
         bits = size or (1 if name == "bit" else 8)
         return Choices(1 << min(bits, 60), lambda n: f"{n:0{bits}b}"[-bits:], "bits")

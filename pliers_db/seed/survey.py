@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +14,8 @@ from pliers_db.seed.demands import columns_of, parsed, statement
 from pliers_db.seed.kinds import Kind, Kinds, check_of
 from pliers_db.seed.schema import Schema, Table, read_schema
 
-OURS = frozenset({"_yoyo_log", "_yoyo_migration", "_yoyo_version", "yoyo_lock"})
+OURS = re.compile(r"yoyo_lock|_yoyo_\w+|_pliers_\w+")
+"""Tables in which migrations are recorded."""
 LEDGER = "pliers_seed"
 
 
@@ -103,7 +105,7 @@ def survey(conn: Connection) -> Survey:
     found = {}
     for name, table in schema.tables.items():
         listed = by_name.get((table.schema, table.table))
-        if listed is not None and table.table not in OURS and table.schema != LEDGER:
+        if listed is not None and not OURS.fullmatch(table.table) and table.schema != LEDGER:
             found[name] = _surveyed(table, listed, kinds, leaves.get(name, []))
     return Survey(schema, catalog, found)
 

@@ -16,9 +16,9 @@ select 0 as "@row"{columns} from {table} with no data
 copy {stage} ("@row"{columns}) from stdin
 
 -- name: insert
-insert into {table} ({columns}) overriding system value
+insert into {table} as t ({columns}) overriding system value
 select {columns} from {stage} order by "@row"
-returning 1
+returning {key} as key
 
 -- name: present
 -- Rows that are there already, as far as others may refer to them or clash with them.

@@ -40,6 +40,23 @@ from pg_temp.pliers_seed_stage as s
 where {match}
   and s."@row" = any({rows})
 
+-- name: referring
+-- Rows that still refer to staged rows.
+select count(*)
+from {child} as c join {table} as t on {links}
+join pg_temp.pliers_seed_stage as s on {match}
+
+-- name: export
+-- The seeded rows of a table: those whose keys the files name, and those that were made.
+select {what}
+from {table} as t
+where exists (select from pg_temp.pliers_seed_stage as s where {match})
+   or {key} in (select unnest(keys) from pliers_seed.rows where relation = {relation})
+order by {order}
+
+-- name: delete
+delete from {table} as t using pg_temp.pliers_seed_stage as s where {match}
+
 -- name: advance
 -- Let a sequence go on after the highest seeded number.
 select setval({sequence}::regclass, m.top)
