@@ -103,7 +103,7 @@ def test_another_seed_at_the_same_time_is_told_who_is_there(
     monkeypatch.setattr(sys.modules[seed_run.__module__], "WAIT", 0.1)
     with connect(shop_seeds.target, application_name="pliers-db/seed") as other:
         with advisory_lock(other, LockName.SEED):
-            with pytest.raises(LockedError, match=r"pliers-db/seed \(pid \d+\)") as caught:
+            with pytest.raises(LockedError, match=r"pliers-db/seed \(pid \d+") as caught:
                 shop_seeds.run()
             assert caught.value.exit_code == 5
             result = seed_cli("seed", "--env", "dev")
