@@ -118,11 +118,11 @@ def serve(
     settings = load_settings(env=env, database_url=database_url)
     endpoints = Endpoints(settings=settings, report_every=every)
     with HealthServer(endpoints, host, port) as server:
-        if json:
-            emit_json({"url": server.url})
-        else:
-            emit(f"Listening on {server.url}")
         try:
+            if json:
+                emit_json({"url": server.url})
+            else:
+                emit(f"Listening on {server.url}")
             server.serve_forever(poll_interval=0.2)
         except KeyboardInterrupt:
             Console().info("Ended.")
