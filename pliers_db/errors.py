@@ -612,6 +612,24 @@ class BackupServerGone(ServerError):
     code = "backup.server-gone"
 
 
+class HookFailed(PartialError):
+    """The backup is made, but a hook after it failed."""
+
+    code = "backup.hook"
+
+
+class NotScheduled(InputError):
+    """What would run at night lacks something; nothing was installed."""
+
+    code = "backup.not-scheduled"
+
+
+class ScheduleFailed(RolledBackError):
+    """Neither cron nor systemd was changed."""
+
+    code = "backup.schedule"
+
+
 class BadDatabaseName(InputError):
     """A database cannot have that name."""
 

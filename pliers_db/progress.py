@@ -5,9 +5,12 @@ The command line passes a reporter that writes to a terminal or a log; tests and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
+
+from pliers_db.units import format_duration, format_size
 
 
 class Task(Protocol):
@@ -60,3 +63,41 @@ class SilentReporter:
 
 
 SILENT = SilentReporter()
+
+
+class Lines:
+    """Progress as plain lines, a few seconds apart."""
+
+    def __init__(
+        self, say: Callable[[str], None] | None, title: str, total: float | None, unit: str, every: float = 5.0
+    ) -> None:
+        """:param say: takes a line; None: nobody listens. :param every: seconds between two lines at least."""
+        self.say, self.title, self.total, self.unit, self.every = say, title, total, unit, every
+        self.done = 0.0
+        self.begun = self.told = time.monotonic()
+
+    def advance(self, amount: float = 1) -> None:
+        self.done += amount
+        now = time.monotonic()
+        if self.say and now - self.told >= self.every:
+            self.told = now
+            self.say(f"{self.title}: {self._state(now)}")
+
+    def note(self, text: str) -> None:
+        return
+
+    def finish(self) -> None:
+        """Say that it is over, if it took long enough to have been told about."""
+        now = time.monotonic()
+        if self.say and self.told > self.begun:
+            self.say(f"{self.title}: done in {format_duration(now - self.begun)}")
+
+    def _state(self, now: float) -> str:
+        def amount(value: float) -> str:
+            return format_size(value) if self.unit == "bytes" else f"{value:,.0f} {self.unit}".strip()
+
+        rate = self.done / max(now - self.begun, 1e-9)
+        if not self.total:
+            return f"{amount(self.done)}, {amount(rate)}/s"
+        left = f", {format_duration(max(0.0, self.total - self.done) / rate)} left" if rate else ""
+        return f"{amount(self.done)} of {amount(self.total)}, {amount(rate)}/s{left}"

@@ -21,6 +21,7 @@ pytest_plugins = [
     "tests.fix_tls",
     "tests.fix_pgbouncer",
     "tests.fix_settings",
+    "tests.fix_listener",
     "tests.fix_migrate",
     "tests.fix_pliers",
     "tests.fix_catalog",

@@ -4,6 +4,9 @@ from pliers_db.backup.age import parse_recipients, read_identities
 from pliers_db.backup.contents import differences, reading
 from pliers_db.backup.create import Options, create_backup
 from pliers_db.backup.files import make_folder, write_atomic
+from pliers_db.backup.hooks import Hooks, hooks_of
+from pliers_db.backup.install import install_cron, install_systemd
+from pliers_db.backup.journal import Journal
 from pliers_db.backup.manifest import Contents, Manifest, Proof
 from pliers_db.backup.nightly import Nightly, nightly_backup, plan_prune, prune
 from pliers_db.backup.pack import opened, pieces, unpack
@@ -19,6 +22,7 @@ from pliers_db.backup.recipe import (
 )
 from pliers_db.backup.repository import LATEST, Backup, Repository
 from pliers_db.backup.retention import Retention, retention_of
+from pliers_db.backup.schedule import Schedule, parse_time
 
 __all__ = [
     "CATALOG_FILE",
@@ -27,6 +31,8 @@ __all__ = [
     "Backup",
     "Compression",
     "Contents",
+    "Hooks",
+    "Journal",
     "Manifest",
     "Nightly",
     "Options",
@@ -34,16 +40,21 @@ __all__ = [
     "Properties",
     "Repository",
     "Retention",
+    "Schedule",
     "Tls",
     "create_backup",
     "differences",
     "find_clients",
+    "hooks_of",
     "in_the_clear",
+    "install_cron",
+    "install_systemd",
     "make_folder",
     "nightly_backup",
     "opened",
     "parse_compression",
     "parse_recipients",
+    "parse_time",
     "pieces",
     "plan_prune",
     "prune",

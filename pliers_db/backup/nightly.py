@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from pliers_db.backup.create import DEFAULTS, Options, back_up
+from pliers_db.backup.hooks import NONE, Hooks, announced
 from pliers_db.backup.repository import Backup, Repository
 from pliers_db.backup.retention import Candidate, Retention, Verdict, decide
 from pliers_db.db import Database
@@ -29,18 +30,22 @@ def nightly_backup(
     options: Options = DEFAULTS,
     reporter: Reporter = SILENT,
     prove: Callable[[Backup], Backup] | None = None,
+    hooks: Hooks = NONE,
 ) -> Nightly:
     """Back up one database, then remove what the retention rules no longer keep; nothing is removed if it fails.
 
     :param prove: restores the new backup somewhere and returns it with its proof; if it finds anything, nothing is
         removed.
-    :raises BackupRunning: another run works in the folder.
+    :param hooks: who is told.
+    :raises BackupRunning: another run works in the folder; nobody is told.
     :raises BackupFailed: nothing is left of it.
+    :raises HookFailed: the backup is made.
     """
-    with repository.locked("backup nightly"):
-        made = back_up(database, repository, options, reporter)
+    with repository.locked("backup nightly"), announced(hooks, database.target.dbname, reporter) as outcome:
+        outcome.backup = made = back_up(database, repository, options, reporter)
         if prove is not None:
-            made = prove(made)
+            outcome.backup = made = prove(made)
+            outcome.failure = made.problem
         broken = tuple(b for b in repository.backups(made.database) if not b.good)
         if not made.good:
             return Nightly(made, (), broken)

@@ -4,6 +4,7 @@
       .lock                       held (flock) by the run that writes here
       .incoming/<id>/             a backup in the making; swept by the next run if its maker died
       .trash/<id>/                a backup on its way out
+      log/nightly.log             what the nightly runs said
       logical/<database>/<id>/    a complete backup: dump.pgc, manifest.json, SHA256SUMS
 
 A backup gets its place under ``logical`` by one rename, after everything in it is on the disk. So whatever stands there
@@ -118,6 +119,7 @@ class Repository:
         self._incoming = root / ".incoming"
         self._trash = root / ".trash"
         self._logical = root / "logical"
+        self.log = root / "log" / "nightly.log"
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────
     def backups(self, database: str | None = None) -> list[Backup]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pliers_db.cli.backup_schedule import schedule
 from pliers_db.cli.backup_view import cells, row, tell_proof, told
 from pliers_db.cli.console import Console, emit, emit_json, emit_table
 from pliers_db.cli.context import (
@@ -74,16 +75,20 @@ def nightly(
 
     Without a terminal it is silent on success and writes one line on failure.
     """
-    from pliers_db.backup import Repository, nightly_backup, read_identities, retention_of
+    from pliers_db.backup import Journal, Repository, hooks_of, nightly_backup, read_identities, retention_of
+    from pliers_db.config import read_variable
     from pliers_db.restore import verify as prove
 
     cron = not sys.stderr.isatty()
+    journal: Journal | None = None
     try:
         settings = resolve(env, database_url)
         console = Console(quiet=quiet or cron)
         announce(console, settings)
         project = settings.project
-        rules = retention_of(project.section("backup"), str(project.config_file or "the defaults"))
+        section, where = project.section("backup"), str(project.config_file or "the defaults")
+        rules = retention_of(section, where)
+        hooks = hooks_of(section, read_variable(settings, "PLIERS_HEARTBEAT"), project.root, where)
         identities = read_identities(identity) if identity is not None else []
         with open_database(settings, "backup nightly") as database:
             options = _options(
@@ -97,17 +102,22 @@ def nightly(
                 role_passwords=role_passwords,
             )
             repository = Repository(project.backups)
+            journal = reporter = Journal(repository.log, console)
             done = nightly_backup(
                 database,
                 repository,
                 rules,
                 options,
-                console,
-                prove=(lambda made: prove(made, repository, identities=identities, reporter=console))
+                reporter,
+                prove=(lambda made: prove(made, repository, identities=identities, reporter=reporter))
                 if verify
                 else None,
+                hooks=hooks,
             )
+            reporter.info(told(done.backup))
     except PliersError as error:
+        if journal is not None:
+            journal.error(". ".join(filter(None, [error.message, error.why])))
         if cron and not json:
             _fold(error)
         raise
@@ -119,12 +129,13 @@ def nightly(
                 "broken": [{"id": backup.id, "problem": backup.problem} for backup in done.broken],
             }
         )
-    elif not console.quiet:
-        emit(told(done.backup))
     for backup in done.broken:
-        console.warn(f"Backup {backup.id} is {backup.state}: {backup.problem} ({backup.path})")
+        reporter.warn(f"Backup {backup.id} is {backup.state}: {backup.problem} ({backup.path})")
     if not done.backup.good:
         raise typer.Exit(1)
+
+
+app.command()(schedule)
 
 
 @app.command()

@@ -8,16 +8,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
-from pliers_db.progress import Task
-from pliers_db.units import format_duration, format_size
+from pliers_db.progress import Lines, Task
 
 _COLOURS = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "dim": 2, "bold": 1}
-_EVERY = 5.0  # seconds between two progress lines where there is no terminal
 
 
 def emit(text: str = "") -> None:
@@ -88,12 +85,12 @@ class Console:
     @contextmanager
     def task(self, title: str, total: float | None = None, unit: str = "") -> Iterator[Task]:
         if self.quiet:
-            yield _Lines(None, title, total, unit)
+            yield Lines(None, title, total, unit)
         elif sys.stderr.isatty() and not os.environ.get("CI"):
             with _bar(title, total, unit) as task:
                 yield task
         else:
-            lines = _Lines(self, title, total, unit)
+            lines = Lines(self.info, title, total, unit)
             yield lines
             lines.finish()
 
@@ -101,40 +98,6 @@ class Console:
         from pliers_db.log import redact
 
         print(redact(message), file=sys.stderr, flush=True)  # noqa: T201
-
-
-class _Lines:
-    """Progress as plain lines, one at most every five seconds."""
-
-    def __init__(self, console: Console | None, title: str, total: float | None, unit: str) -> None:
-        self.console, self.title, self.total, self.unit = console, title, total, unit
-        self.done = 0.0
-        self.begun = self.told = time.monotonic()
-
-    def advance(self, amount: float = 1) -> None:
-        self.done += amount
-        now = time.monotonic()
-        if self.console and now - self.told >= _EVERY:
-            self.told = now
-            self.console.info(f"{self.title}: {self._state(now)}")
-
-    def note(self, text: str) -> None:
-        return
-
-    def finish(self) -> None:
-        now = time.monotonic()
-        if self.console and self.told > self.begun:  # long enough to have been told about
-            self.console.info(f"{self.title}: done in {format_duration(now - self.begun)}")
-
-    def _state(self, now: float) -> str:
-        def amount(value: float) -> str:
-            return format_size(value) if self.unit == "bytes" else f"{value:,.0f} {self.unit}".strip()
-
-        rate = self.done / max(now - self.begun, 1e-9)
-        if not self.total:
-            return f"{amount(self.done)}, {amount(rate)}/s"
-        left = f", {format_duration((self.total - self.done) / rate)} left" if rate else ""
-        return f"{amount(self.done)} of {amount(self.total)}, {amount(rate)}/s{left}"
 
 
 class _Bar:

@@ -95,3 +95,12 @@ def load_settings(
         target = replace(target, connect_timeout=pool.connect_timeout)
         direct = direct and replace(direct, connect_timeout=direct.connect_timeout or pool.connect_timeout)
     return Settings(environment, project, target, pool, sources, direct)
+
+
+def read_variable(settings: Settings, name: str, environ: Mapping[str, str] | None = None) -> str | None:
+    """A variable that is no part of `Settings`, by the same precedence; None if it is not set.
+
+    :param environ: the process environment; default: ``os.environ``.
+    """
+    layers = read_layers(None, os.environ if environ is None else environ, settings.project.root, settings.environment)
+    return next((value for layer in layers if (value := layer.get(name)) is not None), None)

@@ -40,6 +40,7 @@ _ALL = (
     Variable("DB_STATEMENT_TIMEOUT", "The longest a statement may run; 0: no limit."),
     Variable("DB_HELD_WARNING", "After how long a connection that is still out is reported; 0: never."),
     Variable("DB_SLOW_QUERY", "From how long on a statement is logged as slow; 0: never."),
+    Variable("PLIERS_HEARTBEAT", "URL that is told when a nightly backup begins, and how it ends."),
     Variable("PLIERS_IDENTITY", "File with the secret key of encrypted backups, for restore.", process_only=True),
     Variable("PLIERS_LOG", "Format of the log on stderr: text or json.", process_only=True),
     Variable("PLIERS_LOG_LEVEL", "debug, info, warning or error.", process_only=True),
