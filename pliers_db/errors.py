@@ -612,6 +612,18 @@ class BackupServerGone(ServerError):
     code = "backup.server-gone"
 
 
+class RemoteFailed(ServerError):
+    """The object store does not answer, or refuses."""
+
+    code = "backup.remote"
+
+
+class BackupNotPushed(PartialError):
+    """The backup is made, but the object store does not have it."""
+
+    code = "backup.not-pushed"
+
+
 class HookFailed(PartialError):
     """The backup is made, but a hook after it failed."""
 

@@ -19,6 +19,7 @@ pytest_plugins = [
     "tests.fix_tcp",
     "tests.fix_proxy",
     "tests.fix_tls",
+    "tests.fix_s3",
     "tests.fix_pgbouncer",
     "tests.fix_settings",
     "tests.fix_listener",

@@ -18,8 +18,8 @@ LAYERS = [
     {"aio"},
     {"db"},
     {"config"},
-    {"log"},
-    {"annotations", "errors", "progress", "redaction", "units"},
+    {"log", "progress"},
+    {"annotations", "errors", "redaction", "units"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 CAPABILITIES = LAYERS[1]

@@ -20,9 +20,11 @@ from pliers_db.backup.recipe import (
     parse_compression,
     tls_for,
 )
+from pliers_db.backup.remote import Remote
 from pliers_db.backup.repository import LATEST, Backup, Repository
 from pliers_db.backup.retention import Retention, retention_of
 from pliers_db.backup.schedule import Schedule, parse_time
+from pliers_db.backup.store import Store, is_remote
 
 __all__ = [
     "CATALOG_FILE",
@@ -38,9 +40,11 @@ __all__ = [
     "Options",
     "Proof",
     "Properties",
+    "Remote",
     "Repository",
     "Retention",
     "Schedule",
+    "Store",
     "Tls",
     "create_backup",
     "differences",
@@ -49,6 +53,7 @@ __all__ = [
     "in_the_clear",
     "install_cron",
     "install_systemd",
+    "is_remote",
     "make_folder",
     "nightly_backup",
     "opened",

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from pliers_db.backup.create import DEFAULTS, Options, back_up
 from pliers_db.backup.hooks import NONE, Hooks, announced
+from pliers_db.backup.remote import Remote
 from pliers_db.backup.repository import Backup, Repository
 from pliers_db.backup.retention import Candidate, Retention, Verdict, decide
 from pliers_db.db import Database
+from pliers_db.errors import BackupCorrupt, BackupNotPushed, RemoteFailed
 from pliers_db.progress import SILENT, Reporter
 
 
@@ -31,14 +33,17 @@ def nightly_backup(
     reporter: Reporter = SILENT,
     prove: Callable[[Backup], Backup] | None = None,
     hooks: Hooks = NONE,
+    remote: Remote | None = None,
 ) -> Nightly:
     """Back up one database, then remove what the retention rules no longer keep; nothing is removed if it fails.
 
     :param prove: restores the new backup somewhere and returns it with its proof; if it finds anything, nothing is
         removed.
     :param hooks: who is told.
+    :param remote: where it is pushed to, before anything is removed here.
     :raises BackupRunning: another run works in the folder; nobody is told.
     :raises BackupFailed: nothing is left of it.
+    :raises BackupNotPushed: the backup is made, but only here; nothing is removed.
     :raises HookFailed: the backup is made.
     """
     with repository.locked("backup nightly"), announced(hooks, database.target.dbname, reporter) as outcome:
@@ -49,8 +54,21 @@ def nightly_backup(
         broken = tuple(b for b in repository.backups(made.database) if not b.good)
         if not made.good:
             return Nightly(made, (), broken)
+        if remote is not None:
+            _push(remote, repository, made, reporter)
         verdicts = plan_prune(repository, rules, made.database, protect={made.id})
         return Nightly(made, tuple(_apply(repository, verdicts, reporter)), broken)
+
+
+def _push(remote: Remote, repository: Repository, made: Backup, reporter: Reporter) -> None:
+    try:
+        remote.push_new(repository, made.database, reporter)
+    except (RemoteFailed, BackupCorrupt) as error:
+        raise BackupNotPushed(
+            f"{made.id} is made, but only here: it could not be pushed",
+            why=f"{error.message}. {error.why}",
+            fix="pliers-db backup push; the next nightly run tries it again, too.",
+        ) from error
 
 
 def plan_prune(repository: Repository, rules: Retention, database: str, protect: Collection[str] = ()) -> list[Verdict]:

@@ -121,6 +121,11 @@ class Repository:
         self._logical = root / "logical"
         self.log = root / "log" / "nightly.log"
 
+    @property
+    def name(self) -> str:
+        """Where it is, for people."""
+        return str(self.root)
+
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────
     def backups(self, database: str | None = None) -> list[Backup]:
         """The backups, newest first.
@@ -130,7 +135,7 @@ class Repository:
         folders = [f for f in self._logical.glob("*/*") if f.is_dir() and not f.name.startswith(".")]
         found = [_inspect(folder) for folder in folders]
         if database is not None:
-            found = [b for b in found if b.database == (database if b.manifest else _slug(database))]
+            found = [b for b in found if b.database == (database if b.manifest else slug(database))]
         return sorted(found, key=lambda b: (b.taken_at, b.id), reverse=True)
 
     def find(self, name: str, database: str | None = None) -> Backup:
@@ -249,8 +254,16 @@ class Repository:
     def incoming(self, database: str) -> Iterator[Incoming]:
         """A hidden folder for a new backup; it is gone at the end of the block unless it was published."""
         now = datetime.now(UTC).strftime(_TIME)
-        backup_id = f"{now}-{_slug(database)}-{''.join(secrets.choice(_ALPHABET) for _ in range(6))}"
+        backup_id = f"{now}-{slug(database)}-{''.join(secrets.choice(_ALPHABET) for _ in range(6))}"
+        with self.arriving(backup_id, database) as incoming:
+            yield incoming
+
+    @contextmanager
+    def arriving(self, backup_id: str, database: str) -> Iterator[Incoming]:
+        """The same for a backup that was made elsewhere; only under the lock."""
         path = self._incoming / backup_id
+        if path.exists():  # of a run that died
+            shutil.rmtree(path)
         make_folder(path)
         try:
             yield Incoming(backup_id, path, database)
@@ -265,7 +278,7 @@ class Repository:
             (incoming.path / file.path).chmod(0o600)
             sync_file(incoming.path / file.path)
         write_atomic(incoming.path / manifests.FILE, manifest.to_json())
-        home = self._logical / _slug(incoming.database) / incoming.id
+        home = self._logical / slug(incoming.database) / incoming.id
         make_folder(home.parent)
         incoming.path.rename(home)
         sync_folder(home.parent)
@@ -331,6 +344,6 @@ def _inspect(folder: Path) -> Backup:
     return Backup(folder.name, folder, manifest)
 
 
-def _slug(database: str) -> str:
+def slug(database: str) -> str:
     """A database's name as a folder's; two databases may share a folder, their manifests tell them apart."""
     return re.sub(r"[^a-z0-9_]+", "-", database.lower()).strip("-")[:40] or "db"

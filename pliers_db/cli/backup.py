@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pliers_db.cli.backup_remote import RemoteOption, open_remote, pull, push
 from pliers_db.cli.backup_schedule import schedule
 from pliers_db.cli.backup_view import cells, row, tell_proof, told
 from pliers_db.cli.console import Console, emit, emit_json, emit_table
@@ -76,7 +77,7 @@ def nightly(
     Without a terminal it is silent on success and writes one line on failure.
     """
     from pliers_db.backup import Journal, Repository, hooks_of, nightly_backup, read_identities, retention_of
-    from pliers_db.config import read_variable
+    from pliers_db.config import find_variable
     from pliers_db.restore import verify as prove
 
     cron = not sys.stderr.isatty()
@@ -88,7 +89,8 @@ def nightly(
         project = settings.project
         section, where = project.section("backup"), str(project.config_file or "the defaults")
         rules = retention_of(section, where)
-        hooks = hooks_of(section, read_variable(settings, "PLIERS_HEARTBEAT"), project.root, where)
+        heartbeat = find_variable(settings, "PLIERS_HEARTBEAT")
+        hooks = hooks_of(section, heartbeat and heartbeat[0], project.root, where)
         identities = read_identities(identity) if identity is not None else []
         with open_database(settings, "backup nightly") as database:
             options = _options(
@@ -113,6 +115,7 @@ def nightly(
                 if verify
                 else None,
                 hooks=hooks,
+                remote=open_remote(settings) if section.get("remote") else None,
             )
             reporter.info(told(done.backup))
     except PliersError as error:
@@ -135,7 +138,8 @@ def nightly(
         raise typer.Exit(1)
 
 
-app.command()(schedule)
+for command in (schedule, push, pull):
+    app.command()(command)
 
 
 @app.command()
@@ -222,6 +226,7 @@ def verify(
 @app.command()
 def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would stay and what would go.")] = False,
+    remote: RemoteOption = False,
     env: EnvOption = None,
     database_url: UrlOption = None,
     json: JsonOption = False,
@@ -239,8 +244,14 @@ def prune(
     database = settings.target.dbname if settings.target else settings.embedded_database
     repository = Repository(settings.project.backups)
     rules = retention_of(settings.project.section("backup"), str(settings.project.config_file or "the defaults"))
-    verdicts = plan_prune(repository, rules, database)
-    gone = [] if dry_run else prune(repository, rules, database, Console(quiet=quiet))
+    console = Console(quiet=quiet)
+    if remote:
+        store = open_remote(settings)
+        verdicts = store.plan_prune(rules, database)
+        gone = [] if dry_run else store.prune(rules, database, console)
+    else:
+        verdicts = plan_prune(repository, rules, database)
+        gone = [] if dry_run else prune(repository, rules, database, console)
     if json:
         emit_json(
             {
@@ -258,6 +269,7 @@ def prune(
 def list_backups(
     every: Annotated[bool, typer.Option("--all", help="Of every database, not only of the configured one.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Read every byte and compare its SHA-256.")] = False,
+    remote: RemoteOption = False,
     env: EnvOption = None,
     database_url: UrlOption = None,
     json: JsonOption = False,
@@ -274,15 +286,15 @@ def list_backups(
 
     settings = load_settings(env=env, database_url=database_url)
     name = None if every else settings.target.dbname if settings.target else settings.embedded_database
-    repository = Repository(settings.project.backups)
-    found = repository.backups(name)
+    place = open_remote(settings) if remote else Repository(settings.project.backups)
+    found = place.backups(name)
     if check:
-        found = [repository.checked(backup, Console(quiet=quiet)) for backup in found]
+        found = [place.checked(backup, Console(quiet=quiet)) for backup in found]
     if json:
-        emit_json({"folder": str(repository.root), "database": name, "backups": [row(backup) for backup in found]})
+        emit_json({"folder": place.name, "database": name, "backups": [row(backup) for backup in found]})
     elif not found:
-        others = sorted({backup.database for backup in repository.backups()})
-        emit(f"No backup of {name or 'any database'} in {repository.root}.")
+        others = sorted({backup.database for backup in place.backups()})
+        emit(f"No backup of {name or 'any database'} in {place.name}.")
         if others:
             emit(f"It has backups of {', '.join(others)}: pliers-db backup list --all")
     else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from pliers_db.cli.backup_remote import fetch
 from pliers_db.cli.confirm import ConfirmOption, with_confirmation
 from pliers_db.cli.console import Console, emit, emit_json
 from pliers_db.cli.context import DebugOption, EnvOption, JsonOption, QuietOption, UrlOption, announce, resolve
@@ -53,7 +54,9 @@ def _renamed(settings: Settings, to: str | None) -> Settings:
 
 @app.command(_DEFAULT)
 def restore_from(
-    backup: Annotated[str, typer.Argument(help="latest, an id or its beginning, or a dump.", show_default=False)],
+    backup: Annotated[
+        str, typer.Argument(help="latest, an id or its beginning, a dump, or s3://…/ID.", show_default=False)
+    ],
     to: ToOption = None,
     terminate: TerminateOption = False,
     no_owner: Annotated[bool, typer.Option("--no-owner", help="Everything is to belong to our role.")] = False,
@@ -81,7 +84,7 @@ def restore_from(
 
     It is built as a new database, compared with the manifest, and swapped in by name; the old one is kept.
     """
-    from pliers_db.backup import Repository, read_identities
+    from pliers_db.backup import Repository, is_remote, read_identities
     from pliers_db.restore import Scope, Wishes, find_material, restore
 
     if sum((bool(only), schema_only, data_only)) > 1:
@@ -95,11 +98,13 @@ def restore_from(
     assert settings.target is not None
     repository = Repository(settings.project.backups)
     identities = read_identities(identity) if identity is not None else []
+    console = Console(quiet=quiet)
+    if is_remote(backup):
+        backup = fetch(settings, backup, settings.target.dbname, console).id
     material = find_material(repository, backup, settings.target.dbname, identities)
     settings = _renamed(settings, to)
     target = settings.target
     assert target is not None
-    console = Console(quiet=quiet)
     announce(console, settings)
     console.info(f"Restoring {material.name}")
     done = with_confirmation(

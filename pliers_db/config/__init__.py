@@ -6,7 +6,7 @@ from pliers_db.config.guard import Stamp, check_allowed, check_restamp
 from pliers_db.config.pool import PoolSettings
 from pliers_db.config.project import Project, find_project
 from pliers_db.config.secret import Secret
-from pliers_db.config.settings import Settings, load_settings, read_variable
+from pliers_db.config.settings import Settings, find_variable, load_settings, read_variables
 from pliers_db.config.target import Target
 from pliers_db.config.url import format_url, parse_url
 
@@ -22,10 +22,11 @@ __all__ = [
     "check_restamp",
     "drop_ambient",
     "find_project",
+    "find_variable",
     "format_url",
     "load_settings",
     "parse_environment",
     "parse_url",
-    "read_variable",
+    "read_variables",
     "without_ambient",
 ]

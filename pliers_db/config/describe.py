@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 from pliers_db.config.pool import POOL_FIELDS
 from pliers_db.config.project import FOLDERS
-from pliers_db.config.settings import Settings
+from pliers_db.config.settings import Settings, find_variable
 from pliers_db.config.sources import PROCESS
 from pliers_db.config.url import format_url
 from pliers_db.config.variables import VARIABLES
+from pliers_db.redaction import MASK
 
 _FIELDS = {
     "DB_HOST": "host",
@@ -63,6 +65,10 @@ def _variable(settings: Settings, name: str, environ: Mapping[str, str]) -> Sett
     elif VARIABLES[name].process_only:
         value = environ.get(name) or None
         source = PROCESS if value else source
+    elif name == "PLIERS_HEARTBEAT":
+        if found := find_variable(settings, name, environ):
+            # Who knows the path can say that all is well.
+            value, source = f"{urlsplit(found[0]).scheme}://{urlsplit(found[0]).hostname}/{MASK}", found[1]
     elif name in POOL_FIELDS:
         value = _pool_value(getattr(settings.pool, POOL_FIELDS[name]))
     elif name == "DIRECT_DATABASE_URL":
@@ -73,8 +79,8 @@ def _variable(settings: Settings, name: str, environ: Mapping[str, str]) -> Sett
     elif name == "DATABASE_URL":
         value = format_url(replace(target, connect_timeout=None)) if name in settings.sources else None
     else:
-        found = getattr(target, _FIELDS[name])
-        value = None if found is None else str(found)
+        given = getattr(target, _FIELDS[name])
+        value = None if given is None else str(given)
         if name not in settings.sources:
             source = "the URL" if "DATABASE_URL" in settings.sources else "default"
         if name == "DB_SSLMODE" and value is None and not target.local:

@@ -16,7 +16,7 @@ from pliers_db.config.environment import Environment
 from pliers_db.config.pool import PoolSettings, read_pool
 from pliers_db.config.project import Project, find_project
 from pliers_db.config.resolve import read_targets
-from pliers_db.config.sources import find_environment, read_layers
+from pliers_db.config.sources import Layer, find_environment, read_layers
 from pliers_db.config.target import Target
 from pliers_db.errors import NoDatabase
 
@@ -97,10 +97,25 @@ def load_settings(
     return Settings(environment, project, target, pool, sources, direct)
 
 
-def read_variable(settings: Settings, name: str, environ: Mapping[str, str] | None = None) -> str | None:
-    """A variable that is no part of `Settings`, by the same precedence; None if it is not set.
+def find_variable(settings: Settings, name: str, environ: Mapping[str, str] | None = None) -> tuple[str, str] | None:
+    """A variable that is no part of `Settings`, by the same precedence: its value and source; None if it is not set.
 
     :param environ: the process environment; default: ``os.environ``.
     """
-    layers = read_layers(None, os.environ if environ is None else environ, settings.project.root, settings.environment)
-    return next((value for layer in layers if (value := layer.get(name)) is not None), None)
+    for layer in _layers(settings, environ):
+        if (value := layer.get(name)) is not None:
+            return value, layer.name
+    return None
+
+
+def read_variables(settings: Settings, prefixes: tuple[str, ...]) -> dict[str, str]:
+    """All variables whose names begin with one of some prefixes, by the same precedence."""
+    found: dict[str, str] = {}
+    for layer in reversed(_layers(settings, None)):
+        found |= {name: value for name, value in layer.values.items() if name.startswith(prefixes) and value}
+    return found
+
+
+def _layers(settings: Settings, environ: Mapping[str, str] | None) -> list[Layer]:
+    environ = os.environ if environ is None else environ
+    return read_layers(None, environ, settings.project.root, settings.environment)
