@@ -672,6 +672,12 @@ class RestoreFailed(RolledBackError):
     code = "restore.failed"
 
 
+class RestoreInterrupted(RestoreFailed):
+    """A program or the server ended, or lacked room, in the middle: that says nothing about the backup."""
+
+    code = "restore.interrupted"
+
+
 class RestoreMismatch(RestoreFailed):
     """What was restored is not what was backed up; the database is as it was."""
 

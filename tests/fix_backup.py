@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -200,3 +202,27 @@ def sums_of(folder: Path) -> dict[str, str]:
     """The SHA-256 of each file of a folder."""
     files = [file for file in folder.rglob("*") if file.is_file()]
     return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """The processes that a process has started, and theirs, with their command lines."""
+    parents: dict[int, int] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    found: dict[int, str] = {}
+    circle = {pid}
+    while circle:
+        circle = {child for child, parent in parents.items() if parent in circle}
+        for child in circle:
+            with suppress(OSError):
+                if line := (Path("/proc") / str(child) / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip():
+                    found[child] = line
+    return found
+
+
+def wait_until(what: Callable[[], object], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.01)

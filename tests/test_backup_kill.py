@@ -13,15 +13,8 @@ import pytest
 
 from pliers_db.db import connect
 from pliers_db.postgres import scratch_server
-from tests.fix_backup import Shop, make_bulk, make_shop
+from tests.fix_backup import Shop, make_bulk, make_shop, wait_until
 from tests.fix_cli import Cli
-
-
-def wait_until(what: Callable[[], object], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.01)
 
 
 def dumping(shop: Shop, size: int = 1) -> bool:

@@ -26,7 +26,7 @@ from pliers_db.backup import Backup, Repository
 from pliers_db.db import connect
 from pliers_db.errors import PliersError
 from pliers_db.postgres import Server, scratch_server
-from tests.fix_backup import Shop, make_bulk, make_shop
+from tests.fix_backup import Shop, descendants, make_bulk, make_shop
 from tests.fix_s3 import Bucket
 
 KILLS = int(os.environ.get("PLIERS_KILLS", "5"))
@@ -150,23 +150,6 @@ class Arena:
                 return
             assert time.monotonic() < end, "the server does not come back"
             time.sleep(0.2)
-
-
-def descendants(pid: int) -> dict[int, str]:
-    """The processes that a process has started, and theirs, with their command lines."""
-    parents: dict[int, int] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-    found: dict[int, str] = {}
-    circle = {pid}
-    while circle:
-        circle = {child for child, parent in parents.items() if parent in circle}
-        for child in circle:
-            with suppress(OSError):
-                if line := (Path("/proc") / str(child) / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip():
-                    found[child] = line
-    return found
 
 
 @pytest.fixture

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pliers_db.backup.manifest import _checksum
 from pliers_db.db import connect
-from tests.fix_backup import Shop
+from tests.fix_backup import Shop, descendants, wait_until
 from tests.fix_cli import url_of
 
 
@@ -146,6 +150,27 @@ def test_a_named_server_can_be_used_and_is_left_as_it_was(shop: Shop) -> None:
     with connect(shop.target) as conn:
         left = conn.execute("select datname from pg_database where datname ~ '^a_proof_new_'").fetchall()
     assert left == []
+
+
+@pytest.mark.parametrize("victim", ["pg_restore", "postgres"])
+def test_a_proof_that_is_killed_says_nothing_about_the_backup(shop: Shop, victim: str) -> None:
+    shop.execute("create table slow (a int check (pg_sleep(1) is not null)); insert into slow values (1)")
+    shop.back_up()
+    running = shop.cli.start("backup", "verify", "--json")
+
+    def loading() -> list[int]:
+        names = {pid: Path(line.split()[0]).name for pid, line in descendants(running.pid).items()}
+        return [pid for pid, name in names.items() if name == victim] if "pg_restore" in names.values() else []
+
+    wait_until(loading)
+    time.sleep(0.3)
+    for pid in loading()[:1]:
+        os.kill(pid, signal.SIGKILL)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode in (3, 6), err
+    if victim == "pg_restore":
+        assert '"restore.interrupted"' in out
+    assert state_of(shop)["state"] == "unproved"
 
 
 def test_an_extension_that_no_server_here_has_is_named(shop: Shop) -> None:

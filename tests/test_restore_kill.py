@@ -14,8 +14,7 @@ import pytest
 
 from pliers_db.db import connect
 from pliers_db.postgres import scratch_server
-from tests.fix_backup import Shop, make_bulk, make_shop
-from tests.test_backup_kill import wait_until
+from tests.fix_backup import Shop, make_bulk, make_shop, wait_until
 
 
 def working(shop: Shop) -> list[str]:

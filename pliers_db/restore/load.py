@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,13 +10,13 @@ from pathlib import Path
 
 from pliers_db.backup import Tls, find_clients, in_the_clear, pieces
 from pliers_db.config import Target
-from pliers_db.errors import RestoreFailed, RestoreRefused
+from pliers_db.errors import RestoreFailed, RestoreInterrupted, RestoreRefused
 from pliers_db.postgres import Binaries, Finished, Program, read_program, run_program, start_program
 from pliers_db.postgres.programs import DEVNULL, PIPE
 from pliers_db.progress import Reporter
 from pliers_db.restore.check import plain_lines
 from pliers_db.restore.material import Material
-from pliers_db.restore.noise import Noise
+from pliers_db.restore.noise import Noise, not_the_dumps
 from pliers_db.restore.plan import RestorePlan
 from pliers_db.restore.scope import filter_rows, without_history
 from pliers_db.restore.shape import Kind
@@ -160,12 +161,22 @@ class Load:
     def _raise_for(self, noise: Noise) -> None:
         """End at the first error that matters: pg_restore itself would go on for hours."""
         if noise.errors:
-            raise RestoreFailed(f"pg_restore failed; {unchanged(self.plan)}", why="\n".join(noise.errors[:3]))
+            raise self._failed("pg_restore", "\n".join(noise.errors[:3]))
 
     def _check(self, finished: Finished) -> None:
+        if finished.returncode < 0:
+            raise RestoreInterrupted(
+                f"{finished.name} was killed; {unchanged(self.plan)}",
+                why=f"It was ended by {signal.Signals(-finished.returncode).name}.",
+                fix="Run it again.",
+            )
         if finished.returncode:
             last = finished.stderr.strip().splitlines()[-3:] or [f"It ended with {finished.returncode}."]
-            raise RestoreFailed(f"{finished.name} failed; {unchanged(self.plan)}", why="\n".join(last))
+            raise self._failed(finished.name, "\n".join(last))
+
+    def _failed(self, name: str, why: str) -> RestoreFailed:
+        kind = RestoreInterrupted if not_the_dumps(why) else RestoreFailed
+        return kind(f"{name} failed; {unchanged(self.plan)}", why=why)
 
 
 def unchanged(plan: RestorePlan) -> str:

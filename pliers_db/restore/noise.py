@@ -14,8 +14,19 @@ import re
 _ERROR = re.compile(r"pg_restore: error: ")
 _OTHER = re.compile(r"^pg_restore: ")
 _IGNORED = re.compile(r"errors ignored on restore: (\d+)")
+_NOT_THE_DUMPS = re.compile(
+    r"server closed the connection|terminating connection|connection to server|no connection to the server"
+    r"|connection has been closed|could not receive data|shutting down|in recovery mode|starting up"
+    r"|worker process died|was terminated by signal"
+    r"|No space left on device|Disk quota exceeded|out of memory|out of shared memory|could not resize shared memory"
+)
 _COMMAND = "Command was: "
 _TOLERATED = {"SET transaction_timeout = 0;"}
+
+
+def not_the_dumps(text: str) -> bool:
+    """Whether words of pg_restore, psql or the server tell of the machine, not of what was restored."""
+    return _NOT_THE_DUMPS.search(text) is not None
 
 
 class Noise:

@@ -18,7 +18,7 @@ from pliers_db import __version__
 from pliers_db.backup import Backup, Manifest, Proof, Repository, tls_for
 from pliers_db.config import PoolSettings, Target
 from pliers_db.db import Connection, Database
-from pliers_db.errors import BackupCorrupt, BinariesMissing, RestoreFailed, RestoreRefused
+from pliers_db.errors import BackupCorrupt, BinariesMissing, RestoreFailed, RestoreInterrupted, RestoreRefused
 from pliers_db.postgres import Binaries, find_binaries, scratch_server
 from pliers_db.progress import SILENT, Reporter
 from pliers_db.restore.cluster import create_database, drop_database, maintenance, read_databases, read_place
@@ -53,6 +53,7 @@ def verify(
     :raises BackupCorrupt: the manifest itself is damaged, so nothing can be written into it.
     :raises RestoreRefused: it cannot be tried here (an extension is missing, the disk too small): nothing is said
         about the backup then.
+    :raises RestoreInterrupted: pg_restore was killed, or the server went away: nothing is said about the backup either.
     """
     if backup.manifest is None:
         repository.check_files(backup)
@@ -113,6 +114,12 @@ def _try(
             begun = time.monotonic()
             try:
                 Load(own, material, archive, plan, folder, reporter, tls_for(conn, target)).run()
+            except RestoreInterrupted as error:
+                raise RestoreInterrupted(
+                    f"The proof of {material.name} was interrupted; it is as unproved as before",
+                    why=error.why,
+                    fix=error.fix or "Run it again.",
+                ) from None
             except RestoreFailed as error:
                 return conn.info.parameter_status("server_version") or "", time.monotonic() - begun, [error.why]
             seconds = time.monotonic() - begun
