@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Coroutine
 from logging import DEBUG
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 
@@ -51,12 +52,12 @@ class PooledConnection(Lent, psycopg.AsyncConnection[Any]):
             self.cursor_factory = PooledCursor
         super().prepare(limits, passage)
 
-    async def execute(
+    def execute(
         self, query: Query, params: Params | None = None, *, prepare: bool | None = None, binary: bool = False
-    ) -> psycopg.AsyncCursor[Any]:
+    ) -> Coroutine[Any, Any, psycopg.AsyncCursor[Any]]:
         if type(query) is not str or binary or self.cursor_factory is not PooledCursor or self.pgconn.status != OK:
-            return await super().execute(cast(Any, query), params, prepare=prepare, binary=binary)
-        return await PooledCursor(self, row_factory=self.row_factory).execute(query, params, prepare=prepare)
+            return super().execute(cast(Any, query), params, prepare=prepare, binary=binary)
+        return PooledCursor(self, row_factory=self.row_factory).execute(query, params, prepare=prepare)
 
     async def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         if self.mending is not None:

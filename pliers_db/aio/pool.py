@@ -107,7 +107,7 @@ class AsyncDatabase(Lender):
         began = time.monotonic()
         limit = self.limits.checkout_timeout if timeout is None else timeout
         try:
-            conn = supply.ready(began) or await supply.take(began, limit)
+            conn = await supply.take(began, limit)
         except ConnectFailed:
             self._refused += 1
             raise
@@ -134,6 +134,18 @@ class AsyncDatabase(Lender):
             self.breaker.leave(era, None, cancelled=True)
             raise
         conn.era = era
+        return conn
+
+    def ready(self, deadline: float | None, borrower: FrameType) -> PooledConnection | None:
+        """`enter`, if that is possible without waiting, as it mostly is."""
+        supply, breaker = self._supply, self.breaker
+        if supply is None or breaker.opened_at is not None or self._draining:
+            return None
+        began = time.monotonic()
+        conn = supply.ready(began)
+        if conn is not None:
+            conn.era = breaker.era
+            self._lend(conn, began, deadline, borrower)
         return conn
 
     def _opened(self) -> AsyncSupply:
@@ -203,7 +215,9 @@ class Checkout:
 
     async def __aenter__(self) -> AsyncConnection:
         database = self._database
-        self._conn = conn = await database.enter(self._timeout, self._deadline, sys._getframe(1))
+        borrower = sys._getframe(1)
+        conn = database.ready(self._deadline, borrower)
+        self._conn = conn = conn or await database.enter(self._timeout, self._deadline, borrower)
         if not self._autocommit:
             try:
                 await conn.perform(begin(conn), None)

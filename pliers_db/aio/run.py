@@ -90,7 +90,8 @@ async def _attempt(call: Call, function: Callable[[AsyncConnection], Awaitable[T
     database: AsyncDatabase = call.database
     left = call.left()
     timeout = None if left is None else min(left, database.limits.checkout_timeout)
-    conn = await database.enter(timeout, left, sys._getframe(2))
+    borrower = sys._getframe(2)
+    conn = database.ready(left, borrower) or await database.enter(timeout, left, borrower)
     conn.origin = call.name, call.attempt
     xid: Xid | None = None
     try:

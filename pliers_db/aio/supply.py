@@ -82,7 +82,7 @@ class AsyncSupply:
         The last one back serves best: its server process is warm.
         """
         idle = self._idle
-        if idle and now < idle[-1].fit_until:
+        if idle and now < idle[-1].fit_until and self.loop is asyncio.get_running_loop():
             return idle.pop()
         return None
 

@@ -77,9 +77,10 @@ def bench(
             f"{c.seconds * 1e6:.0f} us",
             f"{c.ratio:.2f}",
             f"{c.lowest:.2f}..{c.highest:.2f}",
+            f"{c.best:.2f}",
             f"{c.cpu:.2f}",
             c.baseline,
         )
         for c in costs
     ]
-    emit_table(("", "MEDIAN", "RATIO", "RANGE", "CPU", "TO"), rows, right=(1, 2, 4))
+    emit_table(("", "MEDIAN", "RATIO", "RANGE", "BEST", "CPU", "TO"), rows, right=(1, 2, 4, 5))

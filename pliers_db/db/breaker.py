@@ -76,7 +76,8 @@ class CircuitBreaker:
         self.opened_at: float | None = None
         """By the clock; None: the circuit is closed."""
         self._probing = False
-        self._era = 0  # what began before the circuit changed says nothing about it now
+        self.era = 0
+        """Counts its changes: what began before the last one says nothing about it now."""
         self._cause = ""
 
     @contextmanager
@@ -99,11 +100,11 @@ class CircuitBreaker:
     def enter(self) -> int:
         """Ask to pass. :returns: what `leave` wants back. :raises CircuitOpen: the circuit is open."""
         if self.opened_at is None:  # the common case takes no lock
-            return self._era
+            return self.era
         with self._lock:
             opened_at: float | None = self.opened_at
             if opened_at is None:  # closed a moment ago
-                return self._era
+                return self.era
             left = opened_at + self._cooldown - self._clock()
             if left > 0 or self._probing:
                 raise CircuitOpen(
@@ -113,8 +114,8 @@ class CircuitBreaker:
                     seconds_left=max(0.0, round(left, 3)),
                 )
             self._probing = True
-            self._era += 1
-            return self._era
+            self.era += 1
+            return self.era
 
     def leave(self, era: int, error: BaseException | None, *, cancelled: bool = False) -> None:
         """Say how the call ended that `enter` let through.
@@ -125,7 +126,7 @@ class CircuitBreaker:
         if not counted and self.opened_at is None:
             return
         with self._lock:
-            if era != self._era:
+            if era != self.era:
                 return
             probe = self.opened_at is not None
             if cancelled:
@@ -160,12 +161,12 @@ class CircuitBreaker:
         self._forget(now)
         if probe or len(self._times) >= self._limit:
             self.opened_at, self._probing = now, False
-            self._era += 1
+            self.era += 1
             log.warning("circuit of %s opened: %s", self.name, self._cause, extra={"failures": len(self._times)})
 
     def _close(self) -> None:
         self.opened_at, self._probing = None, False
-        self._era += 1
+        self.era += 1
         self._times.clear()
         log.info("circuit of %s closed", self.name)
 
