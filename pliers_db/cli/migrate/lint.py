@@ -10,6 +10,7 @@ import typer
 
 from pliers_db.cli.console import Console, emit, emit_json, emit_table, paint
 from pliers_db.cli.context import DebugOption, EnvOption, JsonOption, QuietOption, UrlOption, open_database, resolve
+from pliers_db.cli.migrate.choice import IdsArgument, PendingOption, SinceOption
 from pliers_db.cli.migrate.options import DirOption
 from pliers_db.errors import InputError
 
@@ -21,14 +22,9 @@ _FORMATS = ("text", "json", "github", "gitlab", "sarif", "junit")
 
 
 def lint(
-    ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID]...", help="Which; default: all.", show_default=False)
-    ] = None,
-    pending: Annotated[bool, typer.Option("--pending", help="Those that the database does not have yet.")] = False,
-    since: Annotated[
-        str | None,
-        typer.Option("--since", metavar="GITREF", help="Those whose files changed since then.", show_default=False),
-    ] = None,
+    ids: IdsArgument = None,
+    pending: PendingOption = False,
+    since: SinceOption = None,
     output: Annotated[
         str, typer.Option("--format", help="text, json, github, gitlab, sarif or junit.", show_default=False)
     ] = "text",

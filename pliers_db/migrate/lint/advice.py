@@ -13,7 +13,7 @@ from pliers_db.migrate.lint.built import Built
 from pliers_db.migrate.lint.checks.vectors import concurrently
 from pliers_db.migrate.lint.source import Parsed
 from pliers_db.migrate.lint.squawk import Remark
-from pliers_db.migrate.lint.view import NO_TRANSACTION, View, alone, migrations
+from pliers_db.migrate.lint.view import View, alone, batches, migrations
 from pliers_db.migrate.sqltree import joined, name_of, quoted, type_modifiers, type_name
 
 # What is no danger on a table that the same migration has made.
@@ -93,16 +93,29 @@ def _widens(built: Built, table: str, command: Any) -> bool:
     return new == "varchar" and bool(old.modifiers) and size >= old.modifiers
 
 
+def message_of(remark: Remark, statement: Parsed | None) -> str:
+    """What squawk says, or what it means where it says something else: a default is not a generated column."""
+    column = _command(statement, "AT_AddColumn", remark) if remark.rule == "adding-field-with-default" else None
+    if column is None or statement is None:
+        return remark.message
+    kinds = {c.contype.name for c in column.def_.constraints or ()}
+    what = (
+        "its default is computed for each row"
+        if "CONSTR_DEFAULT" in kinds
+        else "each row gets a number"
+        if "CONSTR_IDENTITY" in kinds
+        else "it is computed and stored for each row"
+    )
+    return f"{_table(statement.tree)} is rewritten to add {column.def_.colname}: {what}"
+
+
 # ── the safe way ────────────────────────────────────────────────────────────────────────────────────────────
 def safe_way(remark: Remark, statement: Parsed | None, view: View) -> str:
     """SQL to paste; empty where there is none."""
     if statement is None or statement.tree is None:
         return remark.help
     write = _SAFE.get(remark.rule)
-    try:
-        return write(remark, statement, view) if write else remark.help
-    except (AttributeError, IndexError, ValueError):  # a shape that the writer was not made for
-        return remark.help
+    return write(remark, statement, view) if write else remark.help
 
 
 def _index(remark: Remark, statement: Parsed, view: View) -> str:
@@ -172,7 +185,7 @@ def _default(remark: Remark, statement: Parsed, view: View) -> str:
         return migrations(
             f"alter table {table} add column {name} {type_};\n"
             f"alter table {table} alter {name} set default {value}; -- for new rows",
-            _batches(table, f"{name} = {value}", f"{name} is null"),
+            batches(table, f"update {table} set {name} = {value}", f"{name} is null"),
         )
     if "CONSTR_IDENTITY" in kinds:
         return (
@@ -182,15 +195,6 @@ def _default(remark: Remark, statement: Parsed, view: View) -> str:
     if view.postgres >= 18:
         return f"alter table {table} add column {name} {type_} generated always as (…) virtual; -- computed when read"
     return f"alter table {table} add column {name} {type_};\n-- a trigger fills it on write; old rows in batches"
-
-
-def _batches(table: str, assignment: str, missing: str) -> str:
-    return (
-        f"{NO_TRANSACTION}\ndo $$\nbegin\n    loop\n        update {table} set {assignment}\n"
-        f"        where ctid = any (array(\n"
-        f"            select ctid from {table} where {missing} limit 10000 for update skip locked));\n"
-        "        exit when not found;\n        commit;\n    end loop;\nend\n$$;"
-    )
 
 
 def _unique(remark: Remark, statement: Parsed, view: View) -> str:
@@ -215,8 +219,9 @@ def _type(remark: Remark, statement: Parsed, view: View) -> str:
     new = quoted(f"{old}_new")
     return migrations(
         f"alter table {table} add column {new} {_written_type(command.def_)}; -- and a trigger that fills it on write",
-        _batches(table, f"{new} = {quoted(old)}", f"{new} is null and {quoted(old)} is not null"),
-        f"-- when no version of the application reads {old} any more\nalter table {table} drop column {quoted(old)};",
+        batches(table, f"update {table} set {new} = {quoted(old)}", f"{new} is null and {quoted(old)} is not null"),
+        f"-- lint: ignore ban-drop-column no version of the application reads {old} any more\n"
+        f"alter table {table} drop column {quoted(old)};",
     )
 
 

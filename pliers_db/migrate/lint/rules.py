@@ -221,6 +221,7 @@ SQUAWK = (
     Rule("ban-drop-trigger", "trigger dropped", _N, "What it kept true is not kept true any more."),
     Rule("ban-drop-type", "type dropped", _W, _CLIENTS),
     Rule("ban-drop-view", "view dropped", _W, "Versions of the application that still read it fail at once."),
+    Rule("ban-duplicate-column-assignments", "column assigned twice", _E, "PostgreSQL refuses it."),
     Rule("ban-truncate-cascade", "TRUNCATE … CASCADE", _W, "It empties every table that refers to it, too."),
     Rule(
         "changing-column-type",

@@ -9,7 +9,7 @@ from pathlib import Path
 from pliers_db.errors import InputError
 from pliers_db.migrate.files import MigrationFile, read_rollback
 from pliers_db.migrate.lint import squawk
-from pliers_db.migrate.lint.advice import safe_way, unfounded
+from pliers_db.migrate.lint.advice import message_of, safe_way, unfounded
 from pliers_db.migrate.lint.built import Built
 from pliers_db.migrate.lint.checks import CHECKS, rollback
 from pliers_db.migrate.lint.checks.sql import unusable
@@ -100,7 +100,7 @@ def _hits(migration: MigrationFile, view: View, back: Source | None, remarks: It
     for remark in remarks:
         statement = source.statement_at(remark.offset)
         if not (unreadable and remark.rule == "syntax-error") and not unfounded(remark, statement, view):
-            yield Hit(remark.rule, remark.offset, remark.message, safe_way(remark, statement, view))
+            yield Hit(remark.rule, remark.offset, message_of(remark, statement), safe_way(remark, statement, view))
     if migration.rollback_path is None and not migration.id.startswith(_HOOK):
         yield rollback.missing(migration.id, source)
     elif back is not None:

@@ -74,6 +74,21 @@ def alone(*statements: str) -> str:
     return "\n".join([NO_TRANSACTION, *(s if s.startswith("--") else f"{s};" for s in statements)])
 
 
+def batches(table: str, work: str, rest: str) -> str:
+    """A migration that changes the rows of a table a batch at a time.
+
+    :param table: quoted.
+    :param work: UPDATE or DELETE without its WHERE.
+    :param rest: the condition for what is still to be done.
+    """
+    return (
+        f"{NO_TRANSACTION}\ndo $$\nbegin\n    loop\n        {work}\n"
+        f"        where ctid = any (array(\n"
+        f"            select ctid from {table} where {rest} limit 10000 for update skip locked));\n"
+        "        exit when not found;\n        commit; -- a batch at a time\n    end loop;\nend\n$$;"
+    )
+
+
 def migrations(*texts: str) -> str:
     """Several migrations, one after the other."""
     return "\n".join(

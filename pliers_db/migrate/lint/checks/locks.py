@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pliers_db.migrate.lint.checks.vectors import concurrently
-from pliers_db.migrate.lint.view import NO_TRANSACTION, Hit, View, alone, migrations
+from pliers_db.migrate.lint.view import NO_TRANSACTION, Hit, View, alone, batches, migrations
 from pliers_db.migrate.sqltree import joined, name_of, option, quoted, walk
 from pliers_db.migrate.tablelocks import Lock
 
@@ -18,6 +18,7 @@ def several_tables(view: View) -> Iterator[Hit]:
     from pglast import ast
 
     held: dict[str, Lock] = {}
+    by_table: dict[str, list[str]] = {}
     for statement in view.source.statements:
         if isinstance(statement.tree, ast.CreateStmt):
             continue  # the foreign keys of a new table are checked in no time
@@ -30,8 +31,10 @@ def several_tables(view: View) -> Iterator[Hit]:
                 "PL030",
                 statement.start,
                 f"{new[0].relation} is locked ({new[0].mode}) while {others[0]} is still held ({held[others[0]]})",
-                migrations(f"-- what changes {others[0]}", f"{statement.sql.strip()};"),
+                migrations("\n".join(by_table[others[0]]), f"{statement.sql.strip()};"),
             )
+        for lock in strong:
+            by_table.setdefault(lock.relation, []).append(f"{statement.sql.strip()};")
         held.update((lock.relation, max(lock.mode, held.get(lock.relation, lock.mode))) for lock in strong)
 
 
@@ -40,6 +43,7 @@ def work_under_lock(view: View) -> Iterator[Hit]:
     if not view.source.transactional:
         return
     held: dict[str, Lock] = {}
+    lockers: list[str] = []
     for statement in view.source.statements:
         if (work := _long_work(statement.tree)) and held and not _only_new(view, statement.tree):
             table, mode = next(iter(held.items()))
@@ -47,11 +51,11 @@ def work_under_lock(view: View) -> Iterator[Hit]:
                 "PL031",
                 statement.start,
                 f"{work} while {table} is locked ({mode}): {mode.stops} wait until both are done",
-                migrations(f"-- what locks {table}", _by_itself(statement.sql, statement.tree)),
+                migrations("\n".join(lockers), _by_itself(statement.sql, statement.tree)),
             )
-        for lock in view.locks(statement):
-            if lock.mode >= Lock.SHARE_ROW_EXCLUSIVE and not lock.index:
-                held[lock.relation] = max(lock.mode, held.get(lock.relation, lock.mode))
+        strong = [lock for lock in view.locks(statement) if lock.mode >= Lock.SHARE_ROW_EXCLUSIVE and not lock.index]
+        held.update((lock.relation, max(lock.mode, held.get(lock.relation, lock.mode))) for lock in strong)
+        lockers += [f"{statement.sql.strip()};"] * bool(strong)
 
 
 def _long_work(tree: Any) -> str:
@@ -94,23 +98,32 @@ def every_row(view: View) -> Iterator[Hit]:
         tree = statement.tree
         if not isinstance(tree, ast.UpdateStmt | ast.DeleteStmt) or tree.whereClause is not None:
             continue
-        table = quoted(name_of(tree.relation))
         if name_of(tree.relation) in view.created:
             continue
-        if isinstance(tree, ast.UpdateStmt):
-            column = quoted(str((*(tree.targetList or ()),)[0].name))
-            assignments = " ".join(statement.sql.split()).partition(" set ")[2] or f"{column} = …"
-            work = f"update {table} set {assignments}\n        where ctid = any (array(\n"
-            work += f"            select ctid from {table} where {column} is null limit 10000 for update skip locked));"
-        else:
-            work = f"delete from {table}\n        where ctid = any (array(select ctid from {table} limit 10000));"
         yield Hit(
             "PL032",
             statement.start,
             f"changes every row of {name_of(tree.relation)} in one transaction",
-            f"{NO_TRANSACTION}\ndo $$\nbegin\n    loop\n        {work}\n        exit when not found;\n"
-            "        commit; -- a batch at a time\n    end loop;\nend\n$$;",
+            _batches_of(tree, statement.sql.strip()),
         )
+
+
+def _batches_of(tree: Any, sql: str) -> str:
+    from pglast import ast
+    from pglast.stream import RawStream
+
+    table = quoted(name_of(tree.relation))
+    if isinstance(tree, ast.DeleteStmt):
+        return batches(table, f"delete from {table}", "true")
+    column, value = quoted(str(tree.targetList[0].name)), tree.targetList[0].val
+    if len(tree.targetList) == 1 and isinstance(value, ast.A_Const | ast.TypeCast) and not tree.fromClause:
+        return batches(table, sql, f"{column} is distinct from {RawStream()(value)}")
+    return (
+        f"{NO_TRANSACTION}\n-- by ranges of the key: no row is changed twice (interrupted, it begins anew)\n"
+        f"do $$\ndeclare\n    low bigint := 0;\nbegin\n    while low <= (select max(id) from {table}) loop\n"
+        f"        {sql}\n        where {table}.id >= low and {table}.id < low + 10000;\n        commit;\n"
+        "        low := low + 10000;\n    end loop;\nend\n$$;"
+    )
 
 
 def enum_values(view: View) -> Iterator[Hit]:
@@ -159,7 +172,9 @@ def rewrites(view: View) -> Iterator[Hit]:
         if isinstance(tree, ast.AlterTableStmt) and tree.objtype == enums.ObjectType.OBJECT_TABLE:
             for command in tree.cmds or ():
                 if command.subtype in what:
-                    yield Hit("PL034", statement.start, f"{what[command.subtype]} copies {name_of(named)}", _REPACK)
+                    logged = command.subtype in (kinds.AT_SetLogged, kinds.AT_SetUnLogged)
+                    safe = "-- on a small table, or in a maintenance window" if logged else _REPACK
+                    yield Hit("PL034", statement.start, f"{what[command.subtype]} copies {name_of(named)}", safe)
         elif isinstance(tree, ast.ClusterStmt) and named is not None:
             yield Hit("PL034", statement.start, f"CLUSTER copies {name_of(named)}", _REPACK)
         elif isinstance(tree, ast.VacuumStmt) and option(tree.options, "full"):
@@ -283,7 +298,9 @@ def unnamed_indexes(view: View) -> Iterator[Hit]:
             name = "_".join(filter(None, [table.rpartition(".")[2], columns, "idx"]))
             text = statement.sql.strip()
             at = text.lower().index("concurrently") + len("concurrently")
-            yield Hit("PL039", statement.start, f"the index on {table} has no name", f"{text[:at]} {name}{text[at:]};")
+            yield Hit(
+                "PL039", statement.start, f"the index on {table} has no name", alone(f"{text[:at]} {name}{text[at:]}")
+            )
         elif tree.if_not_exists:
             text = " ".join(statement.sql.split())
             at = text.lower().index(" if not exists")
@@ -291,7 +308,7 @@ def unnamed_indexes(view: View) -> Iterator[Hit]:
                 "PL039",
                 statement.start,
                 f"IF NOT EXISTS takes an INVALID {tree.idxname} for done",
-                f"{text[:at]}{text[at + len(' if not exists') :]}; -- `migrate up` drops an INVALID one first",
+                alone(text[:at] + text[at + len(" if not exists") :]) + " -- `migrate up` drops an INVALID one first",
             )
 
 

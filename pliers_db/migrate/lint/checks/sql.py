@@ -28,7 +28,13 @@ def _unparsable(source: Source) -> Iterator[Hit]:
         return
     offset, message = found
     if source.text[offset : offset + 1] == "\\":
-        yield Hit("PL015", offset, f"{source.text[offset:].split(maxsplit=1)[0]} is a command of psql")
+        word = source.text[offset:].split(maxsplit=1)[0]
+        safe = (
+            "-- remove the line"
+            if word in ("\\restrict", "\\unrestrict")
+            else "-- write it in SQL; data: pliers-db seed"
+        )
+        yield Hit("PL015", offset, f"{word} is a command of psql", safe)
         return
     try:  # data below COPY … FROM stdin are no SQL either
         check(source.path, source.text, transactional=source.transactional)
@@ -66,7 +72,8 @@ def _transactions(source: Source) -> Iterator[Hit]:
             own = (
                 "pliers-db opens and ends the transaction" if source.transactional else "each statement commits itself"
             )
-            yield Hit("PL013", statement.start, f"{word} does not belong into a migration: {own}")
+            safe = "-- remove it; what is to be committed by itself is a migration of its own"
+            yield Hit("PL013", statement.start, f"{word} does not belong into a migration: {own}", safe)
         elif source.transactional and (what := needs_no_transaction(statement.tree)):
             yield Hit(
                 "PL012",

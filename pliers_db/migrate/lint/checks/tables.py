@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
-from pliers_db.migrate.lint.view import Hit, View
+from pliers_db.migrate.lint.view import Hit, View, alone
 from pliers_db.migrate.sqltree import joined, name_of, option, quoted, type_name
 
 
@@ -32,8 +33,9 @@ def foreign_keys(view: View) -> Iterator[Hit]:
                 "PL040",
                 statement.start,
                 f"no index begins with {listed} of {table}, which refers to {name_of(constraint.pktable)}",
-                f"create index {'' if new else 'concurrently '}{quoted(name)} on {quoted(table)} ({listed});"
-                + ("" if new else " -- in a migration with -- transactional: false"),
+                f"create index {quoted(name)} on {quoted(table)} ({listed});"
+                if new
+                else alone(f"create index concurrently {quoted(name)} on {quoted(table)} ({listed})"),
             )
 
 
@@ -64,7 +66,9 @@ def primary_keys(view: View) -> Iterator[Hit]:
                 "PL041",
                 statement.start,
                 f"{name} has no primary key",
-                "id bigint generated always as identity primary key",
+                f"alter table {quoted(name)} add primary key (id);"
+                if "id" in view.whole.table(name).columns
+                else f"alter table {quoted(name)} add column id bigint generated always as identity primary key;",
             )
 
 
@@ -86,7 +90,8 @@ def json_columns(view: View) -> Iterator[Hit]:
             continue
         for element in elements:
             if isinstance(element, ast.ColumnDef) and element.colname and type_name(element.typeName) == "json":
-                yield Hit("PL042", statement.start, f"{element.colname} is json", f"{quoted(element.colname)} jsonb")
+                text = re.sub(r"\bjson\b", "jsonb", statement.sql.strip(), flags=re.I)
+                yield Hit("PL042", statement.start, f"{element.colname} is json", f"{text};")
 
 
 def cascades(view: View) -> Iterator[Hit]:
@@ -116,19 +121,27 @@ def security_definers(view: View) -> Iterator[Hit]:
     """Functions with their owner's rights that look names up by the caller's path."""
     from pglast import ast
 
+    given = {
+        joined(s.tree.func.objname or ())
+        for s in view.source.statements
+        if isinstance(s.tree, ast.AlterFunctionStmt)
+        and s.tree.func is not None
+        and any(o.defname == "set" and o.arg.name == "search_path" for o in s.tree.actions or ())
+    }
     for statement in view.source.statements:
         tree = statement.tree
         if not isinstance(tree, ast.CreateFunctionStmt):
             continue
         security = option(tree.options, "security")
         paths = [o for o in tree.options or () if o.defname == "set" and o.arg.name == "search_path"]
-        if security is not None and security.arg.boolval and not paths and tree.sql_body is None:
-            name = joined(tree.funcname)
+        name = joined(tree.funcname)
+        if security is not None and security.arg.boolval and not paths and tree.sql_body is None and name not in given:
             yield Hit(
                 "PL044",
                 statement.start,
                 f"{name} runs with its owner's rights and looks names up by its caller's search_path",
-                "security definer set search_path = '' -- and write schema.name in its body",
+                f"{statement.sql.strip()};\n"
+                f"alter function {quoted(name)} set search_path = ''; -- and write schema.name in its body",
             )
 
 
