@@ -376,6 +376,12 @@ class BadSquash(InputError):
     code = "migrate.squash"
 
 
+class NoDraftTool(InputError):
+    """What writes drafts is not installed."""
+
+    code = "migrate.no-draft-tool"
+
+
 class CannotCompare(ServerError):
     """What the migrations build could not be made, so there is nothing to compare with."""
 

@@ -16,7 +16,7 @@ from pliers_db.db import Connection, Database
 from pliers_db.errors import HistoryConflict, NoMigrations, SchemaDiffers
 from pliers_db.migrate.apply import guard, look
 from pliers_db.migrate.bench import DoesNotRun
-from pliers_db.migrate.dump import clean, dump, dump_program, join
+from pliers_db.migrate.dump import clean, dump, dump_program, join, refreshes
 from pliers_db.migrate.engine import DEFAULTS, Options, check_files, mark_applied, session
 from pliers_db.migrate.files import Folder, MigrationFile, read_folder
 from pliers_db.migrate.history import check_writable, read_history
@@ -150,12 +150,10 @@ def write_first(
         binaries = dump_program(live.major)
     text = dump(binaries, database.target, ["--schema-only"])
     statements = clean(text, live.owner)
-    # Materialized views come empty out of a dump without rows.
-    filled = [t.path for t in live.catalog.tables if t.kind == "materialized view" and t.populated]
-    refresh = tuple(f"REFRESH MATERIALIZED VIEW {path}" for path in _in_order(filled, statements))
+    statements = (*statements, *refreshes(live.catalog, statements))
     migration_id = f"{(now or datetime.now(UTC)):%Y%m%d%H%M%S}_baseline"
     path = folder / f"{migration_id}.sql"
-    body = _HEAD + join((*statements, *refresh))
+    body = _HEAD + join(statements)
     file = MigrationFile(migration_id, path, body, True, (), None)
     check_files([file])
     with open_workshop(live.major, scratch, reporter) as workshop:
@@ -173,7 +171,7 @@ def write_first(
     _must_build_the_same(judged, built)
     folder.mkdir(parents=True, exist_ok=True)
     _publish(path, body)
-    return First(migration_id, path, len(statements) + len(refresh), judged, built.version)
+    return First(migration_id, path, len(statements), judged, built.version)
 
 
 _HEAD = """\
@@ -195,16 +193,6 @@ def _must_be_empty(folder: Path) -> None:
         why=f"{first} would have to come after the file that makes the whole schema.",
         fix="If they describe this database: pliers-db migrate baseline (or --at ID)",
     )
-
-
-def _in_order(paths: list[str], statements: tuple[str, ...]) -> list[str]:
-    """Materialized views as the dump makes them: none before what it reads."""
-
-    def place(path: str) -> int:
-        made = (n for n, s in enumerate(statements) if s.startswith(f"CREATE MATERIALIZED VIEW {path} "))
-        return next(made, len(statements))
-
-    return sorted(paths, key=place)
 
 
 def _must_build_the_same(judged: Judgement, built: Built) -> None:

@@ -24,9 +24,16 @@ class NewMigration:
 
 
 def create(
-    path: Path, name: str, *, transactional: bool = True, with_rollback: bool = True, now: datetime | None = None
+    path: Path,
+    name: str,
+    *,
+    transactional: bool = True,
+    with_rollback: bool = True,
+    now: datetime | None = None,
+    sql: str = "",
+    rollback_sql: str = "",
 ) -> NewMigration:
-    """Write an empty migration that depends on the last one, and its rollback file.
+    """Write a migration that depends on the last one, and its rollback file; both are empty unless SQL is given.
 
     The number goes on as the folder counts: ``0007``, or the UTC time ``20260131094500``.
 
@@ -44,10 +51,10 @@ def create(
         head.append(f"-- depends: {folder.migrations[-1].id}")
     path.mkdir(parents=True, exist_ok=True)
     forward = path / f"{migration_id}.sql"
-    _write(forward, "\n".join([*head, f"-- {name.strip()}", "", ""]))
+    _write(forward, "\n".join([*head, f"-- {name.strip()}", "", sql]))
     back = path / f"{migration_id}.rollback.sql" if with_rollback else None
     if back:
-        _write(back, f"-- Undoes {migration_id}.\n\n")
+        _write(back, f"-- Undoes {migration_id}.\n\n{rollback_sql}")
     return NewMigration(migration_id, forward, back)
 
 

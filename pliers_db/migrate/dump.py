@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from pliers_db.catalog import Snapshot
 from pliers_db.catalog.model import quoted
 from pliers_db.config import Target
 from pliers_db.errors import BinariesMissing
@@ -67,6 +68,20 @@ def _kept(statements: Iterator[str]) -> Iterator[str]:
         if value != _USUAL[name] or name in unusual:
             unusual.add(name)
             yield statement
+
+
+def refreshes(catalog: Snapshot, statements: Sequence[str]) -> tuple[str, ...]:
+    """What fills the materialized views that come empty out of a dump without rows, none before what it reads.
+
+    :param statements: of the dump, which are in such an order.
+    """
+
+    def place(path: str) -> int:
+        made = (n for n, s in enumerate(statements) if s.startswith(f"CREATE MATERIALIZED VIEW {path} "))
+        return next(made, len(statements))
+
+    filled = [t.path for t in catalog.tables if t.kind == "materialized view" and t.populated]
+    return tuple(f"REFRESH MATERIALIZED VIEW {path}" for path in sorted(filled, key=place))
 
 
 def join(statements: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ import typer
 
 from pliers_db.cli.migrate import record, run, tenants
 from pliers_db.cli.migrate.adopt import baseline, dump_schema
+from pliers_db.cli.migrate.draft import diff
 from pliers_db.cli.migrate.drift import drift
 from pliers_db.cli.migrate.importing import import_
 from pliers_db.cli.migrate.lint import lint
@@ -20,6 +21,7 @@ for command in (run.new, run.status, run.up, run.down, run.redo, record.history,
     app.command()(command)
 app.command()(drift)
 app.command()(baseline)
+app.command()(diff)
 app.command()(dump_schema)
 app.command()(squash)
 app.command()(verify)
