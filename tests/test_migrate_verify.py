@@ -217,6 +217,15 @@ def test_what_cannot_run_here_is_never_passed_over(write: Write, prove: Callable
     assert not found.passed()
 
 
+def test_a_collation_that_the_server_has_not_cannot_be_verified(
+    write: Write, prove: Callable[..., Verification]
+) -> None:
+    write("0001_c", "create collation german (locale = 'xx_NOWHERE.utf8');", "drop collation german;")
+    found = prove()
+    assert (found.verdicts[0].result, found.passed()) == (Result.CANNOT_VERIFY, False)
+    assert "could not create locale" in found.verdicts[0].reason
+
+
 def test_what_nobody_asked_for_is_only_applied(write: Write, prove: Callable[..., Verification]) -> None:
     write("0001_a", "create table a (id int);", "drop table nowhere;")
     write("0002_b", "alter table a add b int;", "alter table a drop b;")

@@ -220,13 +220,17 @@ def test_rows_satisfy_what_a_schema_commonly_demands(conn: Connection) -> None:
         create table parts_old partition of parts for values from ('2019-01-01') to ('2019-02-01');
         create table odd_x (v text not null) partition by list (v);
         create table odd_1 partition of odd_x for values in ('one', 'two');
+        create table egg (id int primary key, hen int not null);
+        create table hen (id int primary key, egg int not null references egg);
+        alter table egg add foreign key (hen) references hen deferrable initially deferred;
         create table "Höchst odd" ("a b" text not null, "select" int not null unique);
     """)
     filler = Filler(conn)
     filler.fill(snapshot(conn))
     assert filler.not_filled == {}
     assert filler.inserted == dict.fromkeys(
-        ("public.a", "public.b", "public.parts", "public.odd_x", 'public."Höchst odd"'), ROWS
+        ("public.a", "public.b", "public.parts", "public.odd_x", "public.egg", "public.hen", 'public."Höchst odd"'),
+        ROWS,
     )
     assert conn.execute("select count(*) from parts where b_id is not null").fetchone() == (ROWS,)
     filler.fill(snapshot(conn))  # nothing has changed

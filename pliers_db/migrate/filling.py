@@ -2,7 +2,8 @@
 
 Row number k of a table refers to row number k of every other table: so composite foreign keys that share columns agree.
 What CHECKs and partitions demand is asked of the server: it gets a few values for each column and tells which of them
-satisfy the expressions.
+satisfy the expressions. Tables that get no rows so (NOT NULL in a circle of references, say) are left to seed.fill,
+whose values are likely ones; ours use up what a type can hold, and are never NULL where something else will do.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from psycopg import sql
 
 from pliers_db.catalog import Column, Constraint, Snapshot, Table, Type
 from pliers_db.db import Connection, load_queries
+from pliers_db.errors import PliersError
 from pliers_db.migrate.samples import NoSample, samples
 
 ROWS = 8
@@ -77,27 +79,42 @@ class Filler:
         self._next += ROWS
         types = {t.path: t for t in there.types}
         left = list(_in_order(tables, changed))
-        for last in (False, True):  # in a circle, a table may have to wait for one behind it
-            left = [table for table in left if not self._filled(table, rows, types, last)]
+        for _ in range(2):  # in a circle, a table may have to wait for one behind it
+            left = [table for table in left if not self._filled(table, rows, types)]
+        self._leave_to_seeds([table for table in left if table.path not in self._rows])
         for table in tables.values():
             self._seen[table.path] = forms[table.path]
 
-    def _filled(self, table: Table, rows: Sequence[Row], types: Mapping[str, Type], last: bool) -> bool:
-        """Give rows to a table; whether that went well.
-
-        :param last: if it does not, say why, unless the table has rows from before.
-        """
+    def _filled(self, table: Table, rows: Sequence[Row], types: Mapping[str, Type]) -> bool:
+        """Give rows to a table; whether that went well."""
         try:
             made = self._fill(table, rows, types)
         except (_NotFillable, NoSample, psycopg.Error) as error:
-            if last and table.path not in self._rows:
-                reason = (error.diag.message_primary if isinstance(error, psycopg.Error) else None) or str(error)
+            reason = (error.diag.message_primary if isinstance(error, psycopg.Error) else None) or str(error)
+            if table.path not in self._rows:
                 self.not_filled[table.path] = " ".join(reason.split())
             return False
         self.not_filled.pop(table.path, None)
         self._rows.setdefault(table.path, {}).update(made)
         self.inserted[table.path] = self.inserted.get(table.path, 0) + len(made)
         return True
+
+    def _leave_to_seeds(self, tables: Sequence[Table]) -> None:
+        """Let the seed engine try to fill tables that are empty."""
+        if not tables:
+            return
+        from pliers_db.seed import fill  # a large import that few runs need
+
+        paths = {f"{t.schema}.{t.name}": t.path for t in tables}
+        try:
+            done = fill(self._conn, dict.fromkeys(paths, ROWS))
+        except (psycopg.Error, PliersError):
+            return  # why our own rows were refused has been noted
+        for one in done.tables:
+            if one.added:
+                path = paths[one.table]
+                self.not_filled.pop(path, None)
+                self.inserted[path] = self.inserted.get(path, 0) + one.added
 
     def forget(self, paths: Iterable[str]) -> None:
         """Take tables for empty: their rows, or what is new in them, are gone."""
