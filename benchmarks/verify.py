@@ -2,7 +2,8 @@
 
 python benchmarks/verify.py [--sizes 100 300] [--rounds 3]
 
-To verify a migration takes three runs of it and three looks at the catalog; with --rows its tables are filled, too. What a migration takes (information, not a claim: this machine's) stands beside the ratio.
+To verify a migration takes three runs of it and three looks at the catalog; with --rows its tables are filled, too.
+What a migration takes in ms stands beside the ratio as information, not as a claim: it is this machine's.
 """
 
 from __future__ import annotations

@@ -118,6 +118,17 @@ def test_a_rollback_that_loses_or_changes_data_is_found(write: Write, prove: Cal
     assert {v.result for v in prove(rows=False).verdicts} == {Result.VERIFIED}
 
 
+def test_what_a_column_of_the_migration_before_holds_is_looked_at(
+    write: Write, prove: Callable[..., Verification]
+) -> None:
+    write("0001_base", BASE, BASE_DOWN)
+    write("0002_new", "alter table logs add place text;", "alter table logs drop place;")
+    write("0003_loses", "alter table logs drop place;", "alter table logs add place text;")
+    assert texts(prove().verdicts[2]) == [
+        "column public.logs.place loses values: 8 of 24 rows held one, after up and down none does"
+    ]
+
+
 HARMLESS = {
     "a new table": ("create table pets (id int primary key, shop bigint references shops);", "drop table pets;"),
     "a new column": ("alter table orders add paid boolean not null default false;", "alter table orders drop paid;"),
