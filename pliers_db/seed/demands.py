@@ -121,6 +121,32 @@ def demand_on(node: Node, column: str) -> Demand:
     return found
 
 
+def orders(node: Node) -> list[tuple[str, str]]:
+    """Pairs of columns of which the first must not be greater than the second."""
+    found = []
+    for part in conjuncts(node):
+        call = part.get("A_Expr")
+        if call and call["kind"] == "AEXPR_OP" and "lexpr" in call:
+            left, right = _bare_column(call["lexpr"]), _bare_column(call["rexpr"])
+            operator = call["name"][-1]["String"]["sval"]
+            if left and right and operator in ("<", "<=", ">", ">="):
+                found.append((left, right) if operator in ("<", "<=") else (right, left))
+    return found
+
+
+def understood(node: Node) -> bool:
+    """Whether `demand_on` and `orders` say all that an expression does (but for equal values and for patterns)."""
+    for part in conjuncts(node):
+        columns = columns_of(part)
+        if len(columns) == 1:
+            found = _demand(part, next(iter(columns)))
+            if found is None or found.patterns or found.json_type:
+                return False
+        elif not orders(part):
+            return False
+    return True
+
+
 def equations(expression: str) -> list[tuple[str, str, set[str]]]:
     """What is said by ``column = expression``: the column, the expression in SQL, and the columns it needs.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from uuid import UUID
 
 GENERATOR_VERSION = 1
@@ -19,6 +20,7 @@ MARK = 0x5EED
 """The 16 bits by which a seeded UUID is recognised: at the front of version 8, at the end of version 7."""
 
 
+@lru_cache(maxsize=1 << 14)
 def key_of(*parts: object) -> int:
     """64 bits for a path of names; the parts are kept apart, ``("a", "bc")`` is not ``("ab", "c")``."""
     text = "\x1f".join(str(part) for part in parts)

@@ -6,11 +6,12 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cached_property
 
 from pliers_db.db import Connection
 from pliers_db.seed.choices import Choices, numbered
-from pliers_db.seed.demands import Demand, demand_on, literals_of, parsed
+from pliers_db.seed.demands import Demand, demand_on, literals_of, orders, parsed, understood
 from pliers_db.seed.hashing import GENERATOR_VERSION, Draw, key_of
 from pliers_db.seed.overrides import Overrides
 from pliers_db.seed.schema import ForeignKey
@@ -25,6 +26,8 @@ TRIES = 100
 """How often a row is changed before it is given up."""
 _PLENTY = 1 << 40
 """Of so many values a changed row finds another one that no row has."""
+NUMBERS = frozenset({"smallint", "integer", "bigint", "numeric", "real", "double precision"})
+MOMENTS = frozenset({"date", "timestamp without time zone", "timestamp with time zone"})
 _OID = re.compile(r"'\d+'::oid")
 
 
@@ -124,9 +127,10 @@ class Maker:
         self.late = {column for key in table.table.foreign_keys if key.name in late for column in key.columns}
         self.linked = {column for key in table.table.foreign_keys for column in self._given_by(key, late)}
         self.linked -= self.said
-        self._indexes: dict[tuple[str, tuple[str, ...]], dict[tuple[str | None, ...], list[int]]] = {}
+        self._indexes: dict[tuple[str, tuple[str, ...]], tuple[dict[tuple[str | None, ...], list[int]], int]] = {}
         self.units = self._units()
         self._fallback: dict[str, Unit] = {}
+        self._proven = False
         self.distinct: set[str] = set()
         self.watched = self._watched()
         free = frozenset(u.columns[0] for u in self.units if u.link is None and u.name not in self.distinct)
@@ -161,8 +165,8 @@ class Maker:
         return any(column not in self.table.not_null for column in key.columns)
 
     @cached_property
-    def _alone(self) -> list[set[str]]:
-        return [set(unique.columns) for unique in self.table.uniques]
+    def _alone(self) -> set[frozenset[str]]:
+        return {frozenset(unique.columns) for unique in self.table.uniques}
 
     @cached_property
     def _must_differ(self) -> set[str]:
@@ -295,10 +299,39 @@ class Maker:
             first, size = first + size, min(size * 3, 2000)
 
     def _judge(self, rows: Sequence[_Row]) -> None:
-        if self.trial.needed:
+        """Ask the database, unless the first batch was good whole and its CHECKs hold no secret."""
+        if self.trial.needed and not (self._proven and self._plain_checks):
             for row, verdict in zip(rows, self.trial.judge([row.cells for row in rows]), strict=True):
                 row.verdict = verdict
                 row.cells.update(verdict.derived)
+            self._proven = not any(row.verdict and row.verdict.failed for row in rows)
+        else:
+            for row in rows:
+                row.verdict = None
+
+    @cached_property
+    def _plain_checks(self) -> bool:
+        return (
+            not self.trial.predicates
+            and all(
+                understood(parsed(check.expression)) for check in self.trial.checks if check.name != "its partitions"
+            )
+            and all(check.name != "its partitions" for check in self.trial.checks)
+        )
+
+    @cached_property
+    def _orders(self) -> list[tuple[str, str, bool]]:
+        """Columns of which the first must not be greater, and whether they are numbers."""
+        found = []
+        for check in self.table.checks:
+            for low, high in orders(parsed(check.expression)):
+                kinds = {self.table.kinds[name].name for name in (low, high) if name in self.table.kinds}
+                free = not {low, high} & (self.linked | self.said | self.distinct | self.late | self.left_out)
+                if len(kinds) == 1 and free and not {low, high} & set(self.table.generated):
+                    (kind,) = kinds
+                    if kind in NUMBERS or kind in MOMENTS:
+                        found.append((low, high, kind in NUMBERS))
+        return found
 
     def _problem(self, row: _Row, taken: Sequence[set[tuple[str | None, ...]]], turn: int) -> str | None:
         """What stands in the way of a row; its units that have a part in it are marked to be tried again."""
@@ -351,6 +384,10 @@ class Maker:
         for name in self.linked:
             if row.cells.get(name) is None:
                 row.cells[name] = self._unlinked(row, name)
+        for low, high, numeric in self._orders:
+            a, b = row.cells.get(low), row.cells.get(high)
+            if a is not None and b is not None and (Decimal(a) > Decimal(b) if numeric else a > b):
+                row.cells[low], row.cells[high] = b, a  # made alike, they may change places
         if self.overrides is not None:
             row.cells.update(self.overrides.apply(row.number, row.cells))
 
@@ -370,8 +407,11 @@ class Maker:
             text = choices.distinct(min(row.number + tries, choices.size - 1), 0)
         else:
             text = choices.draw(draw)
-        parts = [None] * len(unit.columns) if text is None else text.split("\x1f") if len(unit.columns) > 1 else [text]
-        row.cells.update(zip(unit.columns, parts, strict=True))
+        if len(unit.columns) == 1:
+            row.cells[unit.columns[0]] = text
+        else:
+            parts = [None] * len(unit.columns) if text is None else text.split("\x1f")
+            row.cells.update(zip(unit.columns, parts, strict=True))
 
     # ── references ──────────────────────────────────────────────────────────────────────────────────────────
     def _link(self, row: _Row, unit: Unit, key: ForeignKey, draw: Draw, tries: int) -> None:
@@ -379,12 +419,12 @@ class Maker:
         itself = key.target == self.table.table.name
         fixed = tuple(place for place, column in enumerate(key.columns) if row.cells.get(column) is not None)
         wanted = tuple(row.cells[key.columns[place]] for place in fixed)
-        candidates = self._candidates(key, fixed, wanted, itself)
+        candidates = self._candidates(key, fixed, wanted)
         if unit.nullable and tries and draw.sub("null").chance(0.4):
             candidates = []
         if candidates:
             # One row to one row: in turn. Otherwise by chance, then onwards from there.
-            first = row.number if set(key.columns) in self._alone else draw.below(len(candidates))
+            first = row.number if frozenset(key.columns) in self._alone else draw.below(len(candidates))
             place = (first + tries) % len(candidates)
             target = self.populations[key.target].rows[candidates[place]]
             row.cells.update(
@@ -422,21 +462,16 @@ class Maker:
                         self._value(row, unit, Draw(self._key(unit.name), row.number), row.tries.get(unit.name, 0))
             row.cells[ours] = row.cells.get(theirs)
 
-    def _candidates(
-        self, key: ForeignKey, fixed: tuple[int, ...], wanted: tuple[str | None, ...], itself: bool
-    ) -> Sequence[int]:
+    def _candidates(self, key: ForeignKey, fixed: tuple[int, ...], wanted: tuple[str | None, ...]) -> Sequence[int]:
         rows = self.populations[key.target].rows
-        if not fixed and not itself:
-            return range(len(rows))
-        if itself and not fixed:
+        if not fixed:
             return range(len(rows))
         columns = tuple(key.target_columns[place] for place in fixed)
-        index = self._indexes.get((key.name, columns))
-        if index is None or itself:
-            index = {}
-            for number, row in enumerate(rows):
-                index.setdefault(tuple(row.get(column) for column in columns), []).append(number)
-            self._indexes[key.name, columns] = index
+        index, done = self._indexes.get((key.name, columns), ({}, 0))
+        if done < len(rows):
+            for number in range(done, len(rows)):
+                index.setdefault(tuple(rows[number].get(column) for column in columns), []).append(number)
+            self._indexes[key.name, columns] = (index, len(rows))
         return index.get(wanted, [])
 
     def tie(self, key: ForeignKey, rows: Sequence[dict[str, str | None]]) -> None:
@@ -446,7 +481,7 @@ class Maker:
         """
         for number, row in enumerate(rows):
             fixed = tuple(place for place, column in enumerate(key.columns) if row.get(column) is not None)
-            candidates = self._candidates(key, fixed, tuple(row[key.columns[place]] for place in fixed), False)
+            candidates = self._candidates(key, fixed, tuple(row[key.columns[place]] for place in fixed))
             if candidates:
                 target = self.populations[key.target].rows[candidates[number % len(candidates)]]
                 row.update({a: target.get(b) for a, b in zip(key.columns, key.target_columns, strict=True)})

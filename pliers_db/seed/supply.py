@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation
-from uuid import UUID
 
 from pliers_db.seed.choices import HUGE, Choices, combined, moments, one_of, scaled, texts, whole
 from pliers_db.seed.demands import Demand, demand_on, parsed
@@ -332,7 +331,8 @@ def _plain(kind: Kind, key: int) -> Choices | None:
             value = hashed(number, 128) & ((1 << 112) - 1) | MARK << 112
             # The number itself in the last 60 bits, permuted: no two are alike.
             value = value & ~((1 << 60) - 1) | (number * 0x2545F4914F6CDD1D ^ key) & ((1 << 60) - 1)
-            return str(UUID(int=value & ~(0xF << 76) & ~(0x3 << 62) | 0x8 << 76 | 0x2 << 62))
+            text = f"{value & ~(0xF << 76) & ~(0x3 << 62) | 0x8 << 76 | 0x2 << 62:032x}"
+            return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
         return Choices(HUGE, marked, "uuids that begin with 5eed", in_order=True)
     if name in ("bit", "bit varying"):
