@@ -418,6 +418,12 @@ class SizesUnreadable(ServerError):
     code = "migrate.sizes"
 
 
+class ImportUnwritten(RolledBackError):
+    """The imported files could not be written."""
+
+    code = "migrate.import-unwritten"
+
+
 class NoSchemas(InputError):
     """No schema has such a name."""
 

@@ -20,7 +20,7 @@ import pytest
 
 from pliers_db.config import Environment, Target
 from pliers_db.db import Connection, Database, write_stamp
-from pliers_db.errors import ImportConflict, PliersError
+from pliers_db.errors import ImportConflict, ImportUnclear, ImportUnwritten, PliersError
 from pliers_db.migrate import down, read_folder, read_log, read_status, up
 from pliers_db.migrate.importing import Fate, ImportPlan, import_folder
 from pliers_db.migrate.importing.flyway import checksum
@@ -349,3 +349,18 @@ def test_what_the_rows_of_flyway_and_goose_mean() -> None:
     assert code.upto.version == "3"
     rows = [{"version": v, "is_applied": a, "at": AT} for v, a in (("0", True), ("1", True), ("2", True), ("2", False))]
     assert [r.version for r in goose_records("t", rows).records] == ["1"]
+
+
+def test_a_folder_that_cannot_be_written_leaves_the_database_as_it_was(
+    tmp_path: Path, target: Target, conn: Connection
+) -> None:
+    case = golang(tmp_path)
+    conn.execute(case.history)
+    (tmp_path / "file").write_text("")
+    with Database(target) as database:
+        for ours, error in (("file", ImportUnclear), ("file/migrations", ImportUnwritten)):
+            with pytest.raises(error):
+                import_folder(database, case.path, tmp_path / ours)
+        assert applied_ids(conn) == []
+        with pytest.raises(ImportUnclear, match="our migrations go to"):
+            import_folder(database, case.path, case.path)

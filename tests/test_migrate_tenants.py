@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
 from pliers_db.config import Environment, PoolSettings, Target
-from pliers_db.db import Connection, Database, LockName, try_advisory_lock
+from pliers_db.db import Connection, Database, LockName, try_advisory_lock, write_stamp
 from pliers_db.db.locks import SchemaLock, lock_holders
-from pliers_db.errors import MigrationLocked, NoSchemas, PoolExhausted, SharedObject
-from pliers_db.migrate import Options, read_folder, up
+from pliers_db.errors import HistoryConflict, MigrationLocked, NoSchemas, PoolExhausted, SharedObject
+from pliers_db.migrate import Options, Repair, read_folder, repair, up
 from pliers_db.migrate.shared import outside
 from pliers_db.migrate.tenants import Tenant, exit_code, find_schemas, read_tenants, up_tenants
 from tests.fix_cli import Cli
@@ -237,6 +239,24 @@ def test_patterns_find_schemas_and_public_only_by_name(conn: Connection, schemas
     with pytest.raises(NoSchemas) as none:
         find_schemas(conn, ["tenants_*"])
     assert "tenant_a" in none.value.why
+
+
+def test_what_mends_one_schema_is_told_with_its_search_path_and_works(
+    target: Target, conn: Connection, schemas: tuple[str, ...], folder: Path
+) -> None:
+    run(target, folder)
+    write_stamp(conn, Environment.TEST)
+    conn.execute(
+        "update \"Tenant C\"._pliers_migration set sha256 = 'x', sql = 'select 1' where migration_id ~ '^0003'"
+    )
+    conn.execute("delete from \"Tenant C\"._yoyo_migration where migration_id ~ '^0001'")
+    error = run(target, folder)["Tenant C"].error
+    assert isinstance(error, HistoryConflict)
+    options = unquote(error.fix.rpartition("?options=")[2].removesuffix(" in the URL"))
+    alone = replace(target, params={**target.params, "options": options})
+    with Database(alone, POOL) as database:
+        repair(database, read_folder(folder), Repair.MARK_APPLIED, "0001_users", environment=Environment.TEST)
+    assert conn.execute('select count(*) from "Tenant C"._yoyo_migration').fetchone() == (3,)
 
 
 def test_a_pool_that_is_too_small_says_how_large_it_must_be(

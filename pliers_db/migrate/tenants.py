@@ -8,6 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from urllib.parse import quote
+
+from psycopg import sql
 
 from pliers_db.config import Environment
 from pliers_db.db import Connection, Database
@@ -128,7 +131,7 @@ def up_tenants(
                     reporter=_Prefixed(reporter, schema),
                 )
             except PliersError as failure:
-                error = failure
+                error = _for_schema(failure, schema)
             applied = tuple(d.id for d in outcome.applied) or tuple(error.details.get("applied", ()) if error else ())
             return Tenant(schema, outcome.status, error, applied, time.monotonic() - begun)
 
@@ -185,6 +188,15 @@ def _stop(conn: Connection, futures: Sequence[Future[Tenant]]) -> None:
         # A cancelled one rolls back and gives its locks back; one that sleeps between two tries is cut off.
         kill = time.monotonic() - begun > _GRACE
         conn.execute(QUERIES["terminate_schemas" if kill else "cancel_schemas"])
+
+
+def _for_schema(error: PliersError, schema: str) -> PliersError:
+    """Say how the command that mends it gets to this schema."""
+    if "pliers-db migrate " in error.fix:
+        name = sql.Identifier(schema).as_string().replace("\\", "\\\\").replace(" ", "\\ ")
+        options = quote(f"-csearch_path={name},public")
+        error.fix += f"\nfor this schema: with ?options={options} in the URL"
+    return error
 
 
 def _tell(done: Tenant, reporter: Reporter) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from psycopg import sql
 
 from pliers_db.db import Connection, Database
-from pliers_db.errors import ImportUnclear
+from pliers_db.errors import ImportUnclear, ImportUnwritten
 from pliers_db.migrate.engine import DEFAULTS, Options, open_backend, session
 from pliers_db.migrate.files import MigrationFile, RollbackFile, read_text
 from pliers_db.migrate.history import History, check_writable, read_history
@@ -59,6 +59,8 @@ def import_folder(
             why="Their files would stand among ours.",
             fix=f"mv {path} {path}.before; pliers-db migrate import {path}.before",
         )
+    if target.exists() and not target.is_dir():
+        raise ImportUnclear(f"{target} is not a folder", fix="Name another folder: --dir")
     source = read_source(path, tool)
     conversion = convert(source)
     check_source(source, conversion)  # before the database is asked
@@ -142,12 +144,20 @@ def _stage(files: Mapping[str, str], target: Path) -> Path:
     """Write the files into a hidden folder beside the target, whole and on disk."""
     staged = target.with_name(f".{target.name}.import")
     shutil.rmtree(staged, ignore_errors=True)  # of a run that was killed
-    staged.mkdir(parents=True)
-    for name, text in files.items():
-        with (staged / name).open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+    try:
+        staged.mkdir(parents=True)
+        for name, text in files.items():
+            with (staged / name).open("w", encoding="utf-8", newline="") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+    except OSError as error:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise ImportUnwritten(
+            f"{error.filename or staged} cannot be written; nothing was changed",
+            why=f"{error.strerror}.",
+            fix="Make room, or correct the folder's permissions; then the same command again.",
+        ) from error
     return staged
 
 

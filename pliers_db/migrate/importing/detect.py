@@ -30,7 +30,15 @@ def read_source(path: Path, tool: Tool | None = None) -> Source:
     """
     if not path.is_dir():
         raise ImportUnclear(f"There is no folder {path}", fix="Name the folder with the other tool's migrations.")
-    tool = tool or detect(path)
+    try:
+        return _read(path, tool or detect(path))
+    except OSError as error:
+        raise ImportUnclear(
+            f"{error.filename} cannot be read", why=f"{error.strerror}.", fix="Correct its permissions."
+        ) from error
+
+
+def _read(path: Path, tool: Tool) -> Source:
     names = _folders(path) if tool is Tool.DIESEL else _deep(path) if tool is Tool.FLYWAY else _files(path)
     if tool is Tool.SQITCH and not _plan(path):
         raise ImportUnclear(f"There is no {sqitch.PLAN} in {path}", fix="Name the folder of the sqitch project.")
