@@ -1,4 +1,4 @@
-"""Every mistake in a URL or setting that research/health.md §3 lists, a row each: exit 2, with the name of the setting and
+"""Every mistake in a URL or setting that research/health.md §3 lists, a row each: exit 2, with the setting's name and
 where it stands, and without the secret. What each may look like besides is in test_config_url, _values and _sources.
 """
 

@@ -23,7 +23,7 @@ from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 from pliers_db.aio.connection import GRACE, PooledConnection
 from pliers_db.config import PoolSettings, Target
 from pliers_db.db.connect import explain
-from pliers_db.db.lent import NOTHING
+from pliers_db.db.lent import NOTHING, SESSION
 from pliers_db.db.pgbouncer import Passage, noticed
 from pliers_db.db.session import check_wipe, send_wipe
 from pliers_db.db.supply import FRESH
@@ -96,8 +96,10 @@ class AsyncSupply:
         """
         deadline = now + timeout
         while True:
-            idle = self._idle  # those that are still being wiped are passed over, where another one rests
-            conn = (idle.popleft() if idle[-1].wiping else idle.pop()) if idle else await self._queue(deadline)
+            idle = self._idle  # one whose clean-up may take its time is passed over, where another one rests
+            conn = (
+                (idle.popleft() if idle[-1].wiping is SESSION else idle.pop()) if idle else await self._queue(deadline)
+            )
             try:
                 if conn.wiping:
                     await self._wiped(conn, deadline)
@@ -107,7 +109,7 @@ class AsyncSupply:
                     raise psycopg.OperationalError("the server has hung up")
             except psycopg.Error as error:
                 log.info("replacing a connection: %s", error)
-                self.hung_up += conn.wiping or now < conn._expire_at
+                self.hung_up += bool(conn.wiping) or now < conn._expire_at
                 self.discard(conn)
                 now = time.monotonic()
                 if now >= deadline:
@@ -172,7 +174,7 @@ class AsyncSupply:
         check_wipe(conn)
         if conn._notifies_backlog:
             conn._notifies_backlog.clear()  # what the last borrower listened to is none of the next one's business
-        conn.wiping = False
+        conn.wiping = NOTHING
 
     # ── connecting ──────────────────────────────────────────────────────────────────────────────────────────
     def _grow(self) -> None:
@@ -302,7 +304,7 @@ class AsyncSupply:
                 conn.baseline.restore(conn)
                 if not conn.pooled:
                     send_wipe(conn, conn.footprint)
-                    conn.wiping, conn.fit_until = True, 0.0
+                    conn.wiping, conn.fit_until = conn.footprint, 0.0
                 conn.footprint = NOTHING
             elif conn.stirred or not conn.baseline.stands(conn):
                 conn.baseline.restore(conn)

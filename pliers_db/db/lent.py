@@ -80,8 +80,8 @@ class Lent:
     """When the running statement began, by ``time.monotonic``; 0: none runs."""
     cut_after: float
     """For how many seconds nothing was heard when the watchdog cut it; 0: it did not."""
-    wiping: bool
-    """Whether its clean-up has been sent and not yet been answered."""
+    wiping: Footprint
+    """What is being cleaned up: sent to the server, and its answer not read yet."""
     pooled: bool
     """Whether a pooler stands between us and the server: session state is nothing to rely on, or to wipe."""
     preamble: bytes
@@ -109,7 +109,8 @@ class Lent:
         self.slow = limits.slow_query or math.inf
         self.waited, self.origin = 0.0, None
         self.cut_at = self.busy_since = self.cut_after = self.back_at = self.fit_until = self.reported = 0.0
-        self.wiping = self.pooled = False
+        self.wiping = NOTHING
+        self.pooled = False
         self.preamble = b""
         if passage.pooled:
             passage.adapt(self)

@@ -19,7 +19,7 @@ from psycopg_pool.pool import AddConnection, MaintenanceTask
 from pliers_db.config import PoolSettings, Target
 from pliers_db.db.connect import explain
 from pliers_db.db.connection import PooledConnection
-from pliers_db.db.lent import NOTHING
+from pliers_db.db.lent import NOTHING, SESSION
 from pliers_db.db.pgbouncer import Passage, noticed
 from pliers_db.db.session import finish_wipe, send_wipe
 from pliers_db.errors import ConnectFailed
@@ -96,7 +96,7 @@ class Supply(ConnectionPool[PooledConnection]):
             except IndexError:
                 conn = self.getconn(max(0.0, deadline - time.monotonic()))
             else:
-                if conn.wiping:
+                if conn.wiping is SESSION:
                     conn = self._exchange(conn)
                 if len(self._pool) < self._nconns_min:  # noqa: PLR1730  min() would cost as much as the lock
                     self._nconns_min = len(self._pool)
@@ -109,7 +109,7 @@ class Supply(ConnectionPool[PooledConnection]):
             try:
                 if conn.wiping:
                     finish_wipe(conn, deadline)
-                    conn.wiping = False
+                    conn.wiping = NOTHING
                 elif conn.dead():
                     raise psycopg.OperationalError("the server has hung up")
             except psycopg.Error as error:
@@ -126,7 +126,10 @@ class Supply(ConnectionPool[PooledConnection]):
                 return conn
 
     def _exchange(self, conn: PooledConnection) -> PooledConnection:
-        """Another resting connection, if there is one, for one that is still being wiped."""
+        """Another resting connection, if there is one, for one whose clean-up may take its time (temporary tables).
+
+        After mere reads and writes it takes some microseconds, and another server process would have to wake up.
+        """
         try:
             other = self._pool.popleft()
         except IndexError:
@@ -277,7 +280,7 @@ class Supply(ConnectionPool[PooledConnection]):
             if conn.footprint is not NOTHING:
                 if not conn.pooled:
                     send_wipe(conn, conn.footprint)
-                    conn.wiping, conn.fit_until = True, 0.0
+                    conn.wiping, conn.fit_until = conn.footprint, 0.0
                 conn.footprint = NOTHING
         except Exception as error:  # noqa: BLE001  a connection that cannot be cleaned is dropped
             log.warning("dropping a connection that cannot be cleaned: %s", error)
