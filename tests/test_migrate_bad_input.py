@@ -113,6 +113,22 @@ def test_all_files_are_checked_before_the_first_runs(cli: Cli, write: Write, con
     assert tables(conn) == set()
 
 
+@pytest.mark.parametrize(
+    ("rollback", "code"),
+    [(b"-- transactional: no\ndrop table b;", "migrate.bad-directive"), (b"-- caf\xe9", "migrate.unreadable")],
+)
+def test_a_rollback_file_that_cannot_be_read_stops_up_before_anything_is_touched(
+    rollback: bytes, code: str, cli: Cli, abc: list[str], project: Path, conn: Connection
+) -> None:
+    """It would be stored with its migration."""
+    (project / "migrations" / "0002_b.rollback.sql").write_bytes(rollback)
+    result = cli("migrate", "up", "--json")
+    assert result.code == 2
+    assert result.json["error"]["code"] == code
+    assert "0002_b.rollback.sql:1" in result.json["error"]["message"]
+    assert conn.execute("select count(*) from pg_class where relname ~ '^_?(yoyo|pliers)'").fetchone() == (0,)
+
+
 def test_what_the_server_refuses_inside_a_transaction_names_the_directive(cli: Cli, write: Write) -> None:
     """Seen only by the server: the statement hides in a DO block."""
     write("0001_a", "do $$ begin execute 'create database other'; end $$;")
@@ -187,6 +203,31 @@ def test_a_role_that_may_not_create_is_told_which_grant_it_lacks(cli: Cli, abc: 
         assert f"grant create on schema public to {name}" in result.json["error"]["fix"]
     finally:
         conn.execute(f"drop role {name}")
+
+
+def test_a_role_that_may_not_write_the_record_is_told_so_before_anything_runs(
+    cli: Cli, abc: list[str], conn: Connection
+) -> None:
+    name = f"weak_{conn.info.backend_pid}"
+    cli("migrate", "up", "--to", "0001_a")
+    conn.execute(f"create role {name} login; grant all on schema public to {name}")
+    conn.execute(f"grant select on all tables in schema public to {name}")
+    try:
+        url = cli.env["DATABASE_URL"].replace("postgresql://postgres@", f"postgresql://{name}@")
+        result = cli("migrate", "up", "--json", env={"DATABASE_URL": url})
+        assert result.code == 3
+        assert result.json["error"]["code"] == "migrate.privilege"
+        assert f"grant insert on public._yoyo_migration to {name}" in result.json["error"]["fix"]
+        assert tables(conn) == {"a"}
+        assert cli("migrate", "status", env={"DATABASE_URL": url}).code == 0
+    finally:
+        conn.execute(f"drop owned by {name}; drop role {name}")
+
+
+def test_no_command_can_be_forced_to_record_what_failed(cli: Cli) -> None:
+    """yoyo's ``apply --force`` marks a migration as applied that was not."""
+    for command in ("up", "down", "redo", "repair"):
+        assert "--force" not in cli("migrate", command, "--help").out
 
 
 @pytest.mark.slow

@@ -215,12 +215,12 @@ def test_an_idle_session_timeout_does_not_part_a_migration_from_its_record(
     assert applied_ids(conn) == ["0001_a", "0002_b"]
 
 
-def test_a_user_without_a_name_can_migrate(cli: Cli, abc: list[str], conn: Connection) -> None:
+def test_a_user_without_a_name_can_migrate_and_nobody_asks_the_dns(cli: Cli, abc: list[str], conn: Connection) -> None:
     """Containers run under random numbers; stock yoyo fails there after the DDL is committed."""
     code = (
-        "import getpass, os\n"
+        "import getpass, os, socket\n"
         "def nobody(): raise KeyError('getpwuid(): uid not found: 123456')\n"
-        "getpass.getuser = nobody; os.getuid = lambda: 123456\n"
+        "getpass.getuser = nobody; os.getuid = lambda: 123456; socket.getfqdn = nobody\n"
         "import sys; sys.argv = ['pliers-db', 'migrate', 'up']\n"
         "from pliers_db.cli.main import main; main()"
     )

@@ -223,6 +223,18 @@ def test_what_only_looks_like_it_is_let_through(text: str, tmp_path: Path) -> No
     check(tmp_path / "0001_a.sql", text, transactional=True)
 
 
+@pytest.mark.parametrize("text", ["discard all;", "select 1;\nselect pg_advisory_unlock_all();"])
+@pytest.mark.parametrize("transactional", [True, False])
+def test_what_would_let_go_of_the_lock_of_migrations_is_refused(text: str, transactional: bool, tmp_path: Path) -> None:
+    with pytest.raises(BadMigration, match=r"DISCARD ALL|pg_advisory_unlock_all"):
+        check(tmp_path / "0001_a.sql", text, transactional=transactional)
+
+
+def test_a_function_that_lets_go_of_locks_may_be_created(tmp_path: Path) -> None:
+    text = "create function f() returns void language sql as 'select pg_advisory_unlock_all()';"
+    check(tmp_path / "0001_a.sql", text, transactional=True)
+
+
 def test_without_a_transaction_concurrently_is_right_and_begin_is_still_wrong(tmp_path: Path) -> None:
     check(tmp_path / "a.sql", "create index concurrently i on a (x); vacuum a;", transactional=False)
     with pytest.raises(BadMigration):

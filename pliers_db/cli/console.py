@@ -43,12 +43,14 @@ def emit_table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, righ
     """
     cells = [[str(cell) for cell in row] for row in [headers, *rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(headers))]
-    for row in cells:
-        line = "  ".join(
+    lines = (
+        "  ".join(
             cell.rjust(width) if i in right else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        emit(line.rstrip())
+        ).rstrip()
+        for row in cells
+    )
+    emit("\n".join(lines))
 
 
 def coloured(stream: IO[str]) -> bool:

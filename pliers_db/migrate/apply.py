@@ -14,7 +14,7 @@ from pliers_db.db import Connection, Database, read_stamp, write_stamp
 from pliers_db.errors import BadMigration, MigrationPartial, NoRollback, PliersError
 from pliers_db.migrate import engine
 from pliers_db.migrate.dropped import check_losses, find_dropped, measure
-from pliers_db.migrate.engine import DEFAULTS, Options, check_files, find_rollbacks, session
+from pliers_db.migrate.engine import DEFAULTS, Options, check_files, find_rollbacks, prepare, session
 from pliers_db.migrate.files import Folder, MigrationFile
 from pliers_db.migrate.history import QUERIES, check_writable, read_history, read_who
 from pliers_db.migrate.lock import left_behind, migration_lock
@@ -87,7 +87,8 @@ def up(
                 return Outcome(status=status)  # no lock, no DDL: this is what most starts of a service find
         check_writable(conn, history)
         check_history(status, planned, allow_out_of_order=options.allow_out_of_order)
-        check_files((*planned, *folder.hooks))
+        check_files(folder.hooks)
+        prepared = prepare(planned)
         if options.single_transaction:
             _check_together(planned)
         applied: list[Done] = []
@@ -96,13 +97,14 @@ def up(
             status = compare(folder, history)
             planned = plan_up(status, to, steps)
             check_history(status, planned, allow_out_of_order=options.allow_out_of_order)
+            prepared = prepare(planned, prepared)  # another run may have taken some away, and --steps reach further
             squashed = status.of(State.SQUASHED)
             if squashed:
                 engine.mark_applied(conn, history, squashed, options)
                 reporter.info(f"recorded {', '.join(e.id for e in squashed)}: all of what was squashed is applied")
             if planned:
                 stamp_if_empty(conn, environment, reporter)
-                applied = engine.apply(database, conn, history, planned, folder, options, reporter)
+                applied = engine.apply(database, conn, history, prepared.values(), folder, options, reporter)
         return Outcome(
             applied=tuple(applied), recorded=tuple(e.id for e in squashed), status=look(conn, folder, options.schema)
         )
@@ -141,15 +143,15 @@ def down(
         check_writable(conn, history)
         guard(conn, environment, confirm, f"roll back {format_count(len(planned), 'migration')}")
         pairs = find_rollbacks(conn, history, planned, folder)
-        losses = {entry.id: measure(conn, find_dropped(undo.text)) for entry, undo in pairs}
+        losses = {entry.id: measure(conn, find_dropped(undo.text), options.schema) for entry, undo in pairs}
         check_losses(losses, allowed=allow_data_loss, reporter=reporter)
         if again:
-            check_files(_files(planned))
+            prepare(_files(planned))
         with _lock(conn, history.schema, options, reporter):
             history = read_history(conn, folder, options.schema)
             planned = plan_down(compare(folder, history), steps=steps, to=to)
             pairs = find_rollbacks(conn, history, planned, folder)
-            forward = _files(planned)[::-1] if again else []
+            forward = prepare(_files(planned)[::-1]).values() if again else ()
             rolled_back: list[Done] = []
             try:
                 rolled_back = engine.roll_back(database, conn, history, pairs, options, reporter)

@@ -24,6 +24,7 @@ from pliers_db.units import format_count
 _COUNTED = 1000
 # How many rows are searched for a value of a column before its statistics are believed.
 _SEARCHED = 100_000
+_LIMITS = "set local lock_timeout = '1s'; set local statement_timeout = '10s'; set local row_security = off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +100,21 @@ def _quoted(parts: Iterable[str]) -> str:
     return ".".join(map(quoted, parts))
 
 
-def measure(conn: Connection, dropped: Iterable[Dropped]) -> list[Loss]:
+def measure(conn: Connection, dropped: Iterable[Dropped], schema: str | None = None) -> list[Loss]:
     """How many rows each of them holds; what holds none, or is not there, is left out. Reads only.
 
     Small tables are counted, of larger ones the planner's estimate is told.
 
     :param conn: in autocommit mode.
+    :param schema: the one that the migrations run in, where they run in many.
     """
     found = []
     for one in dict.fromkeys(dropped):
         try:
             with conn.transaction():
-                conn.execute(
-                    "set local lock_timeout = '1s'; set local statement_timeout = '10s'; set local row_security = off"
-                )
+                conn.execute(_LIMITS)
+                if schema is not None:
+                    conn.execute(sql.SQL("set local search_path to {}, public").format(sql.Identifier(schema)))
                 loss = _measure(conn, one)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled, psycopg.errors.InsufficientPrivilege):
             loss = Loss(one, None, exact=False)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -47,6 +48,8 @@ class Options:
 
 
 DEFAULTS = Options()
+# A migration that was checked, and what would undo it: that is stored when it is applied.
+Prepared = tuple[MigrationFile, RollbackFile | None]
 
 
 @contextmanager
@@ -129,7 +132,7 @@ def apply(
     database: Database,
     conn: Connection,
     history: History,
-    planned: Sequence[MigrationFile],
+    planned: Collection[Prepared],
     folder: Folder,
     options: Options,
     reporter: Reporter,
@@ -151,7 +154,7 @@ def apply(
 
         backend = open_backend(conn, history, options, on_done, watch, reporter)
         migrations = migration_list(
-            [SqlMigration(m.id, m, read_rollback(m)) for m in planned],
+            [SqlMigration(m.id, m, undo) for m, undo in planned],
             [SqlMigration(m.id, m) for m in folder.hooks],
         )
         with _named(applied, len(planned), "applied"):
@@ -212,6 +215,17 @@ def _named(done: list[Done], total: int, word: str) -> Iterator[None]:
             last = done[-1].id
             error.why += f"\n{format_count(len(done), 'migration')} before it {word} (last {last})."
         raise
+
+
+def prepare(
+    migrations: Sequence[MigrationFile], known: Mapping[str, Prepared] = MappingProxyType({})
+) -> dict[str, Prepared]:
+    """Refuse what cannot work and read what would undo the rest, before anything is run.
+
+    :param known: those that are prepared already, by id.
+    """
+    check_files([m for m in migrations if m.id not in known])
+    return {m.id: known.get(m.id) or (m, read_rollback(m)) for m in migrations}
 
 
 def check_files(migrations: Sequence[MigrationFile]) -> None:

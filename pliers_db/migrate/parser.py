@@ -15,9 +15,8 @@ from pliers_db.errors import BadMigration
 _TRANSACTION = re.compile(
     r"\b(?:begin|start\s+transaction|commit|end|rollback|abort|savepoint|release|prepare)\b", re.I
 )
-_OUTSIDE = re.compile(
-    r"\b(?:concurrently|vacuum|alter\s+system|(?:create|drop)\s+(?:database|tablespace)|discard)\b", re.I
-)
+_OUTSIDE = re.compile(r"\b(?:concurrently|vacuum|alter\s+system|(?:create|drop)\s+(?:database|tablespace))\b", re.I)
+_UNLOCKING = re.compile(r"\b(?:discard\s+all|pg_advisory_unlock_all)\b", re.I)
 _META = re.compile(r"^[ \t]*\\[a-z!?]", re.I | re.M)
 _COPY = re.compile(r"\bcopy\b[^;]*?\b(?:from\s+stdin|to\s+stdout)\b[^;\n]*", re.I)
 _CODE = re.compile(r"(?:\s+|--[^\n]*|/\*(?:[^*]|\*(?!/))*\*/|;)*")
@@ -119,6 +118,8 @@ def check(path: Path, text: str, *, transactional: bool) -> None:
         )
     _check_copy(path, text)
     _check_meta(path, text)
+    if _UNLOCKING.search(text):
+        _check_lock(path, text)
     if _TRANSACTION.search(text) or (transactional and _OUTSIDE.search(text)):
         _check_statements(path, text, transactional)
 
@@ -165,6 +166,28 @@ def _check_copy(path: Path, text: str) -> None:
             )
 
 
+def _check_lock(path: Path, text: str) -> None:
+    """The session that runs the file holds the lock of migrations."""
+    from pglast import parser
+
+    for statement in split(text):
+        try:
+            words = [t for t in parser.scan(statement.sql) if t.name not in ("SQL_COMMENT", "C_COMMENT")]
+        except parser.ParseError:
+            continue  # the server will say so
+        names = [statement.sql[t.start : t.end + 1].lower() for t in words]
+        if names[:2] == ["discard", "all"] or "pg_advisory_unlock_all" in names:
+            raise _error(
+                path,
+                text,
+                statement.start,
+                f"{'DISCARD ALL' if names[0] == 'discard' else 'pg_advisory_unlock_all()'} would free the lock of"
+                " migrations",
+                "The session that runs the file holds it; another run could begin meanwhile.",
+                "Name what is to be discarded (DISCARD TEMP, RESET ALL), or the lock that is to be freed.",
+            )
+
+
 def _check_statements(path: Path, text: str, transactional: bool) -> None:
     from pglast import ast, parser
 
@@ -200,7 +223,7 @@ def _check_statements(path: Path, text: str, transactional: bool) -> None:
 
 def needs_no_transaction(tree: object) -> str | None:
     """What PostgreSQL runs only outside a transaction block (PreventInTransactionBlock in its source)."""
-    from pglast import ast, enums
+    from pglast import ast
 
     def option(options: object, name: str) -> bool:
         return any(getattr(o, "defname", None) == name for o in options or ())  # type: ignore[attr-defined]
@@ -220,8 +243,6 @@ def needs_no_transaction(tree: object) -> str | None:
             return "CREATE and DROP DATABASE"
         case ast.CreateTableSpaceStmt() | ast.DropTableSpaceStmt():
             return "CREATE and DROP TABLESPACE"
-        case ast.DiscardStmt(target=enums.DiscardMode.DISCARD_ALL):
-            return "DISCARD ALL"
         case ast.AlterTableStmt(cmds=commands) if any(
             getattr(getattr(c, "def_", None), "concurrent", False) for c in commands or ()
         ):
