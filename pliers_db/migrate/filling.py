@@ -81,6 +81,7 @@ class Filler:
         left = list(_in_order(tables, changed))
         for _ in range(2):  # in a circle, a table may have to wait for one behind it
             left = [table for table in left if not self._filled(table, rows, types)]
+        self._close_circles(tables.values(), rows)
         self._leave_to_seeds([table for table in left if table.path not in self._rows])
         for table in tables.values():
             self._seen[table.path] = forms[table.path]
@@ -98,6 +99,30 @@ class Filler:
         self._rows.setdefault(table.path, {}).update(made)
         self.inserted[table.path] = self.inserted.get(table.path, 0) + len(made)
         return True
+
+    def _close_circles(self, tables: Iterable[Table], rows: Iterable[Row]) -> None:
+        """Let rows refer to those that came after them."""
+        for table in tables:
+            own = next((c.columns for c in table.constraints if c.kind == "primary key"), ())
+            made = {row: values for row, values in self._rows.get(table.path, {}).items() if row in rows}
+            for key in _keys(table):
+                for row, values in made.items():
+                    target = self._rows.get(str(key.references), {}).get(row)
+                    empty = [n for n in key.columns if values[n] is None]
+                    if not own or not empty or target is None or set(empty) & set(own):
+                        continue
+                    wanted = dict(zip(key.columns, (target[n] for n in key.referenced_columns), strict=True))
+                    change = sql.SQL("update {} set {} where {}").format(
+                        sql.Identifier(table.schema, table.name),
+                        _equations({n: wanted[n] for n in empty}, ", "),
+                        _equations({n: values[n] for n in own}, " and "),
+                    )
+                    try:
+                        with self._conn.transaction():
+                            self._conn.execute(change)
+                    except psycopg.Error:
+                        break  # a condition is against it: the column is told as not looked at
+                    values.update({n: wanted[n] for n in empty})
 
     def _leave_to_seeds(self, tables: Sequence[Table]) -> None:
         """Let the seed engine try to fill tables that are empty."""
@@ -296,6 +321,11 @@ class Filler:
 
 def _literal(value: str | None) -> sql.Composable:
     return sql.Literal(value)
+
+
+def _equations(values: Values, between: str) -> sql.Composable:
+    """``a = 1, b = 2``; ``a = 1 and b = 2``."""
+    return sql.SQL(between).join(sql.SQL("{} = {}").format(sql.Identifier(n), _literal(v)) for n, v in values.items())
 
 
 def _few(values: Sequence[Sequence[str | None]]) -> list[list[str | None]]:

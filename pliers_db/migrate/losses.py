@@ -49,6 +49,16 @@ def changed_tables(before: Snapshot, after: Snapshot) -> set[str]:
     }
 
 
+def empty_columns(held: Mapping[Name, Content]) -> list[str]:
+    """The paths of columns that are NULL in every row: what a migration does to their values cannot be seen."""
+    return [
+        f"{quoted(schema)}.{quoted(table)}.{quoted(column)}"
+        for (schema, table), content in held.items()
+        for column, what in content.columns.items()
+        if content.digest.rows and not what.values
+    ]
+
+
 def judge_rows(moment: Moment, before: Mapping[Name, Content], after: Mapping[Name, Content]) -> list[Finding]:
     """Say which rows are gone or not the same.
 

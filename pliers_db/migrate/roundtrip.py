@@ -89,7 +89,7 @@ class Rows:
     tables: int
     rows: int
     not_looked_at: Mapping[str, str]
-    """The tables that could not be given rows, and why: what happens to theirs is not known."""
+    """The tables that could be given no rows, and the columns no values, and why: what happens to theirs is unknown."""
 
 
 @dataclass(frozen=True, slots=True)

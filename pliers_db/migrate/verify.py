@@ -13,7 +13,7 @@ from pliers_db.migrate.bench import Bench, DoesNotRun, open_bench
 from pliers_db.migrate.engine import check_files
 from pliers_db.migrate.files import Folder, MigrationFile, RollbackFile
 from pliers_db.migrate.filling import Filler
-from pliers_db.migrate.losses import changed_tables, judge_rows, shared_columns
+from pliers_db.migrate.losses import changed_tables, empty_columns, judge_rows, shared_columns
 from pliers_db.migrate.parser import check
 from pliers_db.migrate.roundtrip import (
     Finding,
@@ -142,7 +142,13 @@ class _Trial:
         if self._filler is None:
             return {}
         self._filler.fill(there)
-        return contents(self.bench.conn, shared_columns(there, there))
+        self._note_rows()
+        held = contents(self.bench.conn, shared_columns(there, there))
+        for path in empty_columns(held):
+            self._not_filled.setdefault(
+                path, "it is NULL in all rows: its conditions let no value in, or none of its type is known"
+            )
+        return held
 
     def _without_rows(self, number: int, refusal: DoesNotRun) -> Verdict:
         """Try a migration that does not run with rows in the tables without any.
@@ -194,6 +200,7 @@ class _Trial:
         if not changed:
             return []
         filler.fill(after)
+        self._note_rows()
         columns = shared_columns(before, after, among=changed)
         held = contents(self.bench.conn, columns)
         try:
