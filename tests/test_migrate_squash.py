@@ -191,6 +191,7 @@ def test_a_kill_between_the_new_file_and_the_old_ones_leaves_a_folder_that_works
     assert [m.id for m in folder.migrations] == ["0003_squash", "0004_d"]
     assert folder.migrations[1].depends == ("0003_squash",)
     assert len([w for w in folder.warnings if "counts no more, 0003_squash replaces it" in w]) == 3
+    assert len([w for w in folder.warnings if "0004_d.sql depends on what 0003_squash replaces" in w]) == 1
     go_up()
     assert applied_ids(conn) == ["0003_squash", "0004_d"]
     squashing.tidy(folder.path, folder.migrations[0], folder.migrations)

@@ -140,7 +140,7 @@ def _folder(path: Path, names: Iterable[str], read: Callable[[str], str]) -> Fol
     forward = [n for n in names if not n.endswith(_ROLLBACK)]
     rollbacks = {n.removesuffix(_ROLLBACK) for n in names if n.endswith(_ROLLBACK)}
     files = [parse_migration(path, name, read(name), rollbacks) for name in forward]
-    migrations, superseded = _without_replaced([f for f in files if not f.id.startswith(_HOOK)])
+    migrations, superseded, unpointed = _without_replaced([f for f in files if not f.id.startswith(_HOOK)])
     if not migrations:
         raise NoMigrations(
             f"No migrations in {path}", why="The folder holds no NUMBER_name.sql.", fix="pliers-db migrate new NAME"
@@ -149,6 +149,10 @@ def _folder(path: Path, names: Iterable[str], read: Callable[[str], str]) -> Fol
     ids = {f.id for f in files}
     warnings = [f"{path / (i + _ROLLBACK)} belongs to no migration" for i in sorted(rollbacks - ids)]
     warnings += [f"{path / i}.sql counts no more, {by} replaces it: remove it" for i, by in superseded.items()]
+    warnings += [
+        f"{path / i}.sql depends on what {by} replaces: write {by} there (stock yoyo looks for the old file)"
+        for i, by in unpointed.items()
+    ]
     by_name = sorted(migrations, key=lambda m: m.id)
     migrations.sort(key=lambda m: m.key)
     chained = all(one.id in other.depends for one, other in pairwise(migrations))
@@ -161,20 +165,24 @@ def _folder(path: Path, names: Iterable[str], read: Callable[[str], str]) -> Fol
     return Folder(path, order(migrations), hooks, tuple(warnings))
 
 
-def _without_replaced(migrations: list[MigrationFile]) -> tuple[list[MigrationFile], dict[str, str]]:
+def _without_replaced(
+    migrations: list[MigrationFile],
+) -> tuple[list[MigrationFile], dict[str, str], dict[str, str]]:
     """Leave out what a squash in the folder replaces; what depends on it depends on the squash.
 
-    :returns: and the ids that were left out, with the id of the squash.
+    :returns: and the ids that were left out, and those whose files name what was, each with the id of the squash.
     """
     replaced = {i: m.id for m in migrations for i in m.replaces}
     if not replaced:
-        return migrations, {}
+        return migrations, {}, {}
 
     def pointed(migration: MigrationFile) -> MigrationFile:
         return replace(migration, depends=tuple(dict.fromkeys(replaced.get(d, d) for d in migration.depends)))
 
     superseded = {m.id: replaced[m.id] for m in migrations if m.id in replaced}
-    return [pointed(m) for m in migrations if m.id not in superseded], superseded
+    kept = [m for m in migrations if m.id not in superseded]
+    unpointed = {m.id: replaced[d] for m in kept for d in m.depends if d in replaced}
+    return [pointed(m) for m in kept], superseded, unpointed
 
 
 def read_rollback(migration: MigrationFile) -> RollbackFile | None:

@@ -7,9 +7,10 @@ installed, its name, its roles, and the role that migrated it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from secrets import token_hex
 
 from psycopg import sql
 from psycopg.rows import dict_row
@@ -22,7 +23,7 @@ from pliers_db.errors import BinariesMissing, CannotCompare, HistoryConflict
 from pliers_db.migrate.bench import Bench, DoesNotRun, check_unprotected
 from pliers_db.migrate.files import Folder, MigrationFile, RollbackFile
 from pliers_db.migrate.history import OWN_TABLE, Applied, History, read_history
-from pliers_db.postgres import find_binaries, scratch_server
+from pliers_db.postgres import Binaries, find_binaries, scratch_server
 from pliers_db.progress import SILENT, Reporter
 
 # The tables of migrating itself.
@@ -40,8 +41,6 @@ _QUERIES = load_queries("pliers_db.migrate", "sql/rebuild.sql")
 _CREATES = re.compile(
     r"\bcreate\s+(?:role|user|group|schema)\s+(?:if\s+not\s+exists\s+)?\"?([^\s\";,]+)", re.IGNORECASE
 )
-# Databases that a new cluster has already.
-_TAKEN = ("postgres", "template0", "template1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +162,17 @@ def _no_text(applied: Applied) -> HistoryConflict:
 class Workshop:
     """A server on which databases like another one are made. Use `open_workshop`."""
 
-    def __init__(self, server: Target, *, own: bool, stack: ExitStack, reporter: Reporter) -> None:
-        self.server = server
-        self.own = own
-        """Whether the server is gone afterwards, so that roles and names may be taken as they come."""
+    def __init__(self, given: Target | None, binaries: Binaries | None, stack: ExitStack, reporter: Reporter) -> None:
+        """:param given: a server to use; None: of our own, of these binaries."""
+        self.own = given is None
+        """Whether the servers are gone afterwards, so that roles and names may be taken as they come."""
+        self._binaries = binaries
         self._stack = stack
         self._reporter = reporter
-        self._count = 0
+        self._server = given or self._start()
+
+    def _start(self) -> Target:
+        return self._stack.enter_context(scratch_server(self._binaries)).target()
 
     def bench(self, live: Live, texts: Sequence[str] = ()) -> Bench:
         """An empty database for making one like ``live``.
@@ -177,27 +180,34 @@ class Workshop:
         :param texts: of migrations that will run in it: roles, and the home schema, that one of them creates are
             left to it.
         """
-        self._count += 1
-        made = {name for text in texts for name in _CREATES.findall(text)}
+        found = {name for text in texts for name in _CREATES.findall(text)}
+        made = found | {name.lower() for name in found}
         wanted = [role for role in live.roles if role not in made]
-        server = self.server
+        if self.own and self._has_one_of(made):
+            self._server = self._start()  # roles belong to a server: those of an earlier bench would be in the way
+        server = self._server
         if live.home != "public":
             path = re.sub(r"([\\\s])", r"\\\1", f"{quoted(live.home)},public")
             server = replace(server, params={**server.params, "options": f"-c search_path={path}"})
         if self.own:
-            with connect(self.server) as admin:
+            with connect(self._server) as admin:
+                taken = {row[0] for row in admin.execute("select datname from pg_database")}
                 _create_roles(admin, [*wanted, live.owner])
                 admin.execute(sql.SQL("alter role {} superuser login").format(sql.Identifier(live.owner)))
-            name = live.database if self._count == 1 and live.database not in _TAKEN else f"pliers_{self._count}"
+            name = f"pliers_{len(taken)}" if live.database in taken else live.database
             bench = Bench(replace(server, user=live.owner), name, self._reporter)
         else:
-            bench = Bench(server, f"pliers_{self._count}_{live.major}", self._reporter)
+            bench = Bench(server, f"pliers_{token_hex(6)}", self._reporter)
         self._stack.callback(bench.close, clear=not self.own)
         if not self.own:  # after it has looked which roles there were, so that it removes these
             _create_roles(bench.conn, wanted)
         if live.home != "public" and live.home not in made:
             bench.conn.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(live.home)))
         return bench
+
+    def _has_one_of(self, roles: Collection[str]) -> bool:
+        with connect(self._server) as admin:
+            return len(admin.execute(_QUERIES["missing_roles"], [list(roles)]).fetchall()) < len(roles)
 
 
 def _create_roles(conn: Connection, roles: Sequence[str]) -> None:
@@ -216,16 +226,15 @@ def open_workshop(
     :raises ScratchProtected: that server is a protected one.
     """
     with ExitStack() as stack:
-        if scratch is None:
+        binaries = None
+        if scratch is not None:
+            check_unprotected(scratch)
+        else:
             try:
                 binaries = find_binaries(major, server=True)
             except BinariesMissing:
                 binaries = find_binaries(server=True)
-            server = stack.enter_context(scratch_server(binaries)).target()
-        else:
-            check_unprotected(scratch)
-            server = scratch
-        yield Workshop(server, own=scratch is None, stack=stack, reporter=reporter)
+        yield Workshop(scratch, binaries, stack, reporter)
 
 
 def build(

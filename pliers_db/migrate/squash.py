@@ -219,8 +219,9 @@ def tidy(path: Path, file: MigrationFile, migrations: Sequence[MigrationFile]) -
     """Point the others to the one file, and move those away that it replaces."""
     replaced = set(file.replaces)
     for other in migrations:
-        if other.id not in replaced and replaced & set(other.depends):
-            write_atomic(other.path, _DEPENDS.sub(lambda line: _pointed(line, replaced, file.id), other.text), 0o644)
+        text = _DEPENDS.sub(lambda line: _pointed(line, replaced, file.id), other.text)
+        if other.id not in replaced and text != other.text:
+            write_atomic(other.path, text, 0o644)
     archive = path / ARCHIVE / file.id
     for member in file.replaces:
         for name in (f"{member}.rollback.sql", f"{member}.sql"):
@@ -231,5 +232,7 @@ def tidy(path: Path, file: MigrationFile, migrations: Sequence[MigrationFile]) -
 
 
 def _pointed(line: re.Match[str], replaced: set[str], migration_id: str) -> str:
+    if not replaced & set(line[2].split()):
+        return line[0]
     ids = [migration_id if i in replaced else i for i in line[2].split()]
     return f"{line[1]} {' '.join(dict.fromkeys(ids))}"

@@ -80,6 +80,15 @@ def migrations(found: _Found, at: Situation) -> Judgement:
         names = ", ".join(m.id for m in pending[:3]) + (", …" if len(pending) > 3 else "")
         message = f"{format_count(len(pending), 'migration')} pending: {names}"
         findings.append(Finding(level, "pending", message, "pliers-db migrate up"))
+    findings += [
+        Finding(
+            Level.FAIL,
+            e.id,
+            f"{e.id} replaces migrations of which only some are applied: up refuses it",
+            "pliers-db migrate up",
+        )
+        for e in status.of(State.SPLIT)
+    ]
     edited = Level.FAIL if at.settings.environment.protected else Level.WARN
     findings += [
         Finding(edited, e.id, f"{e.id} was edited after it was applied", "pliers-db migrate status")
