@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,21 +24,6 @@ def all_good(shop: Shop) -> bool:
     return result.code == 0 and all(b["state"] == "unproved" for b in result.json["backups"])
 
 
-def kill_and_go_on(shop: Shop, delay: float) -> None:
-    before = shop.published()
-    running = shop.cli.start("backup", "nightly")
-    time.sleep(delay)
-    running.kill()
-    running.communicate()
-    assert len(shop.published()) - len(before) in (0, 1)
-    assert all_good(shop)
-    again = shop.cli("backup", "nightly", "--json")
-    assert again.code == 0, again.err
-    assert again.json["backup"]["id"] in shop.published()
-    assert list(shop.backups.glob(".incoming/*")) == []
-    assert all_good(shop)
-
-
 def test_kill_9_in_the_middle_of_the_dump_leaves_nothing_that_looks_complete(big: Shop) -> None:
     running = big.cli.start("backup", "nightly")
     wait_until(lambda: dumping(big, 1_000_000))
@@ -54,15 +37,6 @@ def test_kill_9_in_the_middle_of_the_dump_leaves_nothing_that_looks_complete(big
     assert len(big.published()) == 1
     assert list(big.backups.glob(".incoming/*")) == []
     assert all_good(big)
-
-
-@pytest.mark.slow
-def test_kill_9_at_any_moment_of_nightly(big: Shop) -> None:
-    begun = time.monotonic()
-    assert big.cli("backup", "nightly").code == 0
-    takes = time.monotonic() - begun
-    for _ in range(4):
-        kill_and_go_on(big, random.uniform(0, takes))
 
 
 def test_a_killed_pg_dump_is_a_failed_backup(big: Shop) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from pliers_db.config import Environment, Target
 from pliers_db.db import Database, connect
 from pliers_db.errors import RestoreRefused
 from pliers_db.postgres import Server
-from pliers_db.progress import SILENT
+from pliers_db.progress import SILENT, Task
 from pliers_db.restore import Material, Wishes, restore, verify
 from pliers_db.restore.compare import read_contents
 from tests.fix_backup import drop_made
@@ -87,20 +89,41 @@ def fill(target: Target, server: Server, *, vectors: bool) -> None:
             conn.execute(VECTORS)
 
 
+class Counted(type(SILENT)):  # type: ignore[misc]
+    """A reporter that counts the objects of a restore."""
+
+    total, done = 0, 0
+
+    @contextmanager
+    def task(self, title: str, total: float | None = None, unit: str = "") -> Iterator[Task]:
+        with super().task(title, total, unit) as task:
+            if unit == "objects":
+                self.total = int(total or 0)
+                task.advance = self.count
+            yield task
+
+    def count(self, amount: float = 1) -> None:
+        self.done += int(amount)
+
+
 def back_up(target: Target, folder: Path) -> Backup:
     with Database(target) as database:
         return create_backup(database, Repository(folder))
 
 
-def come_back(made: Backup, folder: Path, target: Target) -> None:
+def come_back(made: Backup, folder: Path, target: Target, jobs: int = 2) -> None:
+    counted = Counted()
     done = restore(
         target,
         Material.of(made),
         Repository(folder),
         environment=Environment.TEST,
-        wishes=Wishes(compare_rows=True),
+        wishes=Wishes(compare_rows=True, jobs=jobs),
+        reporter=counted,
     )
     assert done.compared
+    assert counted.total > 100
+    assert counted.done == pytest.approx(counted.total, rel=0.15)  # exactly, with several workers
 
 
 def unequal(one: Target, other: Target, *, newer: bool = False) -> list[str]:
@@ -155,7 +178,7 @@ def test_everything_of_15_comes_back_in_15_and_in_18(
     made = back_up(target15, tmp_path)
     copy = target15.with_database(f"{target15.dbname}_copy")
     try:
-        come_back(made, tmp_path, copy)
+        come_back(made, tmp_path, copy, jobs=1)
         assert unequal(target15, copy) == []
         come_back(made, tmp_path, target)
         assert unequal(target15, target, newer=True) == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import threading
 import time
@@ -50,30 +49,6 @@ def test_kill_9_while_loading_leaves_the_database_as_it_was_and_the_next_restore
     assert "left by a restore that did not end" in result.err
     assert shop.fingerprint() == before
     assert working(shop) == []
-
-
-@pytest.mark.slow
-def test_kill_9_at_any_moment_of_a_restore(backed_up: Shop) -> None:
-    shop = backed_up
-    old = shop.fingerprint()
-    change(shop)
-    begun = time.monotonic()
-    assert shop.cli("restore", "latest").code == 0
-    takes = time.monotonic() - begun
-    for _ in range(4):
-        change(shop)
-        new = shop.fingerprint()
-        running = shop.cli.start("restore", "latest")
-        time.sleep(random.uniform(0.2, 1.05) * takes)
-        running.kill()
-        running.communicate()
-        assert shop.fingerprint() in (old, new)
-        result = shop.cli("restore", "latest")
-        assert result.code == 0, result.err
-        assert shop.fingerprint() == old
-        assert working(shop) == []
-        assert shop.cli("restore", "clean").code == 0
-        assert shop.databases() == [shop.target.dbname]
 
 
 def test_killed_between_create_and_mark_it_is_still_recognised(shop: Shop) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -22,6 +23,7 @@ from pliers_db.restore.scope import filter_rows, without_history
 from pliers_db.restore.shape import Kind
 
 APPLICATION = "pliers-db/restore"
+_ENTRIES = re.compile(r"^;\s+TOC Entries: (\d+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +57,21 @@ class Load:
 
         :raises RestoreFailed: at the first error that matters.
         """
-        with self.reporter.task(f"Restoring {self.plan.database}"):
+        with self.reporter.task(f"Restoring {self.plan.database}", total=self._objects(), unit="objects") as task:
             if self.material.shape.kind is Kind.PLAIN:
                 self._by_psql()
             elif self.plan.scope.data_only:
                 self._rows_into_what_is_there()
             else:
-                self._pg_restore(self._reader, self._part(), self.archive)
+                self._pg_restore(self._reader, self._part(), self.archive, task.advance)
+
+    def _objects(self) -> int | None:
+        """How many there are in the archive, if all of it is restored."""
+        if self.archive is None or not self.plan.scope.whole:
+            return None
+        listing = read_program(self._reader, "pg_restore", ["--list", self.archive])
+        found = _ENTRIES.search(listing)
+        return int(found[1]) if found else None
 
     @property
     def _reader(self) -> Binaries:
@@ -110,8 +120,13 @@ class Load:
             self._pg_restore(own, ["--data-only"], history)
         self._pg_restore(own, ["--section=post-data"], frame)
 
-    def _pg_restore(self, binaries: Binaries, part: Sequence[str], archive: Path | None) -> None:
-        noise = Noise()
+    def _pg_restore(
+        self,
+        binaries: Binaries,
+        part: Sequence[str],
+        archive: Path | None,
+        on_object: Callable[[], None] = lambda: None,
+    ) -> None:
         arguments: list[str | Path] = [*self.plan.arguments, *part, f"--dbname={self.target.dbname}"]
         # Only a file, and not a tar, is read in parallel. And where errors are tolerated, they must be countable.
         noisy = binaries.major >= 17 > self.plan.server_major
@@ -119,6 +134,8 @@ class Load:
             arguments = [each for each in arguments if not str(each).startswith("--jobs")]
         if archive is not None:
             arguments.append(archive)
+        jobs = next((str(each) for each in arguments if str(each).startswith("--jobs=")), "--jobs=1")
+        noise = Noise(on_object, parallel=jobs != "--jobs=1")
         with start_program(
             binaries,
             "pg_restore",

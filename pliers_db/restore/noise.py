@@ -10,6 +10,7 @@ and in words that something failed; whether anything did, is decided by the exit
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 _ERROR = re.compile(r"pg_restore: error: ")
 _OTHER = re.compile(r"^pg_restore: ")
@@ -20,6 +21,8 @@ _NOT_THE_DUMPS = re.compile(
     r"|worker process died|was terminated by signal"
     r"|No space left on device|Disk quota exceeded|out of memory|out of shared memory|could not resize shared memory"
 )
+_DONE_BY_WORKERS = re.compile(r"pg_restore: (?:processing|finished) item ")
+_DONE = re.compile(r"pg_restore: (?:creating|executing|processing data) ")
 _COMMAND = "Command was: "
 _TOLERATED = {"SET transaction_timeout = 0;"}
 
@@ -32,7 +35,12 @@ def not_the_dumps(text: str) -> bool:
 class Noise:
     """Sorts pg_restore's lines, one at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_object: Callable[[], None] = lambda: None, *, parallel: bool = False) -> None:
+        """:param on_object: called for each object that is done.
+
+        :param parallel: whether pg_restore has several workers: then it counts the objects itself.
+        """
+        self._on_object, self._object = on_object, _DONE_BY_WORKERS if parallel else _DONE
         self.errors: list[str] = []
         """Errors that matter, each with its context."""
         self.tolerated = 0
@@ -44,6 +52,8 @@ class Noise:
 
     def feed(self, line: str) -> None:
         """Take the next line of stderr."""
+        if self._object.match(line):
+            self._on_object()
         if found := _ERROR.search(line):
             self.close()
             self._open = [line[found.start() :]]
