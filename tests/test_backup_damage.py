@@ -8,8 +8,6 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from pliers_db.postgres import find_binaries
 from tests.fix_backup import Shop
 
@@ -33,36 +31,37 @@ def edit(file: Path) -> None:
     file.write_text(json.dumps(document))
 
 
-@pytest.mark.parametrize(
-    ("damage", "name", "seen_in_list"),
-    [
-        (truncate, "dump.pgc.zst", True),
-        (Path.unlink, "dump.pgc.zst", True),
-        (flip, "dump.pgc.zst", False),
-        (truncate, "manifest.json", True),
-        (edit, "manifest.json", True),
-        (Path.unlink, "manifest.json", True),
-    ],
-)
-def test_a_damaged_file_is_named_before_anything_is_written(
-    shop: Shop, damage: Damage, name: str, seen_in_list: bool
-) -> None:
+DAMAGES: list[tuple[Damage, str, bool]] = [
+    (truncate, "dump.pgc.zst", True),
+    (Path.unlink, "dump.pgc.zst", True),
+    (flip, "dump.pgc.zst", False),
+    (truncate, "manifest.json", True),
+    (edit, "manifest.json", True),
+    (Path.unlink, "manifest.json", True),
+]
+
+
+def test_a_damaged_file_is_named_before_anything_is_written(shop: Shop) -> None:
     backup_id = shop.back_up()
-    damage(shop.path_of(backup_id) / name)
     before = (shop.databases(), shop.fingerprint())
-    result = shop.cli("restore", backup_id, "--json")
-    assert result.code == 2, result.err
-    error = result.json["error"]
-    assert error["code"] == "backup.corrupt"
-    assert name in error["why"]
+    for damage, name, seen_in_list in DAMAGES:
+        file = shop.path_of(backup_id) / name
+        whole = file.read_bytes()
+        damage(file)
+        result = shop.cli("restore", backup_id, "--json")
+        assert result.code == 2, result.err
+        error = result.json["error"]
+        assert error["code"] == "backup.corrupt"
+        assert name in error["why"]
+        listed = shop.cli("backup", "list", "--json")
+        assert listed.json["backups"][0]["state"] == ("broken" if seen_in_list else "unproved")
+        assert listed.code == (1 if seen_in_list else 0)
+        checked = shop.cli("backup", "list", "--check", "--json")
+        assert checked.code == 1
+        assert checked.json["backups"][0]["state"] == "broken"
+        assert name in checked.json["backups"][0]["problem"]
+        file.write_bytes(whole)
     assert (shop.databases(), shop.fingerprint()) == before
-    listed = shop.cli("backup", "list", "--json")
-    assert listed.json["backups"][0]["state"] == ("broken" if seen_in_list else "unproved")
-    assert listed.code == (1 if seen_in_list else 0)
-    checked = shop.cli("backup", "list", "--check", "--json")
-    assert checked.code == 1
-    assert checked.json["backups"][0]["state"] == "broken"
-    assert name in checked.json["backups"][0]["problem"]
 
 
 def test_any_flipped_bit_is_found(shop: Shop) -> None:

@@ -85,7 +85,7 @@ def test_without_the_key_it_is_said_before_anything_is_touched(shop: Shop, key: 
 
 def test_the_key_can_come_from_the_environment_and_verify_uses_it(shop: Shop, key: Path) -> None:
     shop.cli("backup", "create", "--encrypt-to", public(key))
-    assert shop.cli("backup", "verify").code == 2
+    assert shop.prove().code == 2
     proved = shop.cli("backup", "verify", env={"PLIERS_IDENTITY": str(key)})
     assert proved.code == 0, proved.err
 
@@ -102,7 +102,7 @@ def test_several_recipients_each_can_open_it(shop: Shop, key: Path, tmp_path: Pa
     made = shop.cli("backup", "create", "--encrypt-to", public(key), "--encrypt-to", str(second.to_public()))
     assert made.code == 0, made.err
     for file in (key, tmp_path / "second.txt"):
-        assert shop.cli("backup", "verify", "--identity", str(file)).code == 0
+        assert shop.prove("--identity", str(file)).code == 0
 
 
 def test_an_ssh_key_will_do(shop: Shop, tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_an_ssh_key_will_do(shop: Shop, tmp_path: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     made = shop.cli("backup", "create", "--encrypt-to", key.with_suffix(".pub").read_text().strip())
     assert made.code == 0, made.err
-    assert shop.cli("backup", "verify", "--identity", str(key)).code == 0
+    assert shop.prove("--identity", str(key)).code == 0
 
 
 @pytest.mark.parametrize("wrong", ["age1nonsense", "hello", "AGE-SECRET-KEY-1XYZ"])
