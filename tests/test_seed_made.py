@@ -15,7 +15,8 @@ import pytest
 
 from pliers_db.db import Database
 from pliers_db.errors import BadSeedFile, CannotFill, InputError, SeedRejected
-from pliers_db.seed import Mode, Options, clean, export, init, status, verify
+from pliers_db.seed import Mode, Options, clean, editors, export, init, status, verify
+from pliers_db.seed.generators import GENERATORS
 from tests.fix_cli import Cli, url_of
 from tests.fix_schemas import SCHEMAS
 from tests.fix_seed import Seeds, digest, versions
@@ -274,6 +275,21 @@ def test_init_writes_a_spec_that_runs_as_it_is(empty_seeds: Seeds, file: Path) -
     outcome = empty_seeds.run()
     assert {t.table: t.added for t in outcome.tables} == wanted
     assert not empty_seeds.run().written
+
+
+def test_editors_get_a_schema_that_knows_every_generator_and_the_projects_own_files() -> None:
+    found = editors.schema()
+    words = {one["required"][0]: set(one["properties"]) for one in found["$defs"]["generator"]["anyOf"]}
+    assert words == {word: {word, *one.options} for word, one in GENERATORS.items()}
+    for file in Path(__file__).parent.parent.joinpath("seeds").rglob("*.toml"):
+        document = tomllib.loads(file.read_text())
+        assert set(document) <= set(found["properties"])
+        for part in ("tables", "repeat"):
+            known = found["properties"][part]["additionalProperties"]
+            known = known["additionalProperties"] if part == "repeat" else known
+            bodies = document.get(part, {}).values()
+            for body in [inner for b in bodies for inner in b.values()] if part == "repeat" else bodies:
+                assert set(body) <= set(known["properties"])
 
 
 @pytest.mark.slow

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from pliers_db.config import Environment
-from pliers_db.db import Connection, LockName, advisory_lock, connect, write_stamp
+from pliers_db.db import Connection, Database, LockName, advisory_lock, connect, write_stamp
 from pliers_db.errors import LockedError, ProtectedDatabase, SeedTargetUnfit
+from pliers_db.seed import Mode, Options, clean
 from pliers_db.seed import run as seed_run
 from tests.fix_cli import Cli, url_of
 from tests.fix_seed import Seeds, digest
@@ -60,11 +61,35 @@ def test_a_protected_database_is_refused_whatever_is_asked(environment: Environm
     for env in ("dev", environment.value):
         shop_seeds.write(f"{environment.value}/x.toml", "rows.countries = [{id = 1, code = 'NO', name = 'N'}]")
         with pytest.raises(ProtectedDatabase) as caught:
-            shop_seeds.run(env)
+            shop_seeds.run(env, options=Options(confirm=shop_seeds.target.dbname))
         assert caught.value.exit_code == 4
-        assert caught.value.details["reason"] == "protected"
-        assert caught.value.fix == "Point DATABASE_URL at another database."  # no way around it
+        assert caught.value.details["reason"] == ("protected" if env == "dev" else "not-reference")
+        assert caught.value.fix.startswith("Point DATABASE_URL at another database")  # no way around it
     assert empty(shop_seeds.conn)
+
+
+def test_a_protected_database_takes_reference_rows_after_a_look_and_its_typed_name(
+    shop_seeds: Seeds, seed_cli: Cli
+) -> None:
+    write_stamp(shop_seeds.conn, Environment.PRODUCTION)
+    shop_seeds.write("production/20-countries.csv", "id,code,name\n1,NO,Norway\n2,FR,France\n")
+    production = {"PLIERS_ENV": "production"}
+    refused = seed_cli("seed", "run", env=production)
+    assert refused.code == 4
+    assert refused.out.splitlines()[-1].startswith("Plan: 2 rows to add of 2; nothing was written")
+    assert f"--confirm-db {shop_seeds.target.dbname}" in refused.err
+    name = shop_seeds.target.dbname
+    assert shop_seeds.run("production", dry_run=True).added == 2
+    for wrong in (Options(confirm="another"), Options(confirm=name, mode=Mode.RESET)):
+        with pytest.raises(ProtectedDatabase):
+            shop_seeds.run("production", options=wrong)
+    with pytest.raises(ProtectedDatabase, match="Refused"), Database(shop_seeds.target) as database:
+        clean(database, shop_seeds.settings("production"))
+    assert empty(shop_seeds.conn)
+    assert shop_seeds.run("production", options=Options(confirm=name)).added == 2
+    shop_seeds.write("production/30.toml", "fill.countries.rows = 1")
+    with pytest.raises(ProtectedDatabase, match="Refused"):
+        shop_seeds.run("production", options=Options(confirm=name))
 
 
 def test_a_database_of_another_environment_is_refused(shop_seeds: Seeds) -> None:

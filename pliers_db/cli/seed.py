@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pliers_db.cli.confirm import ConfirmOption, with_confirmation
 from pliers_db.cli.console import Console, emit, emit_json, emit_table
 from pliers_db.cli.context import (
     DebugOption,
@@ -78,6 +80,7 @@ def run(
     skip: SkipOption = None,
     seed: SeedOption = None,
     as_of: AsOfOption = None,
+    confirm_db: ConfirmOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
@@ -307,8 +310,15 @@ def _run(ctx: typer.Context, *, dry_run: bool, trial: bool = False) -> None:
     options = _options(ctx, trial=trial)
     if not dry_run and not trial:
         announce(console, settings)
+
+    def act(confirm: str | None) -> Outcome:
+        confirmed = replace(options, confirm=confirm)
+        return seed.run(database, settings, dry_run=dry_run, options=confirmed, reporter=console)
+
     with open_database(settings, "seed") as database:
-        outcome = seed.run(database, settings, dry_run=dry_run, options=options, reporter=console)
+        if settings.environment.protected and not (dry_run or trial or console.quiet):
+            _show(seed.run(database, settings, dry_run=True, options=options, reporter=console))
+        outcome = with_confirmation(_given(ctx, "confirm_db"), act)
     if _given(ctx, "as_json"):
         emit_json({**outcome.as_dict(), "trial": trial})
     elif not _given(ctx, "quiet"):

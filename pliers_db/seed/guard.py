@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Any
 
 from psycopg.rows import namedtuple_row
@@ -34,21 +35,43 @@ def check_target(conn: Connection) -> None:
         )
 
 
-def check_environment(conn: Connection, environment: Environment) -> None:
-    """Make sure that the database is what the run believes it to be, and not a protected one.
+def check_environment(
+    conn: Connection, environment: Environment, *, beyond: str = "", writes: bool = True, confirm: str | None = None
+) -> None:
+    """Make sure that the database is what the run believes it to be. A protected one takes reference rows only.
 
+    :param beyond: what of the run is more than reference rows: ``20-demo.toml: rows.users.ann``.
+    :param writes: whether it writes at all.
+    :param confirm: the database name that a person typed.
     :raises ProtectedDatabase: it is another environment, a protected one, or nobody has said what it is.
     """
     stamp = read_stamp(conn)
     dbname = conn.info.dbname
-    # First, and without a way around: neither another --env nor a typed name makes seeds right for such a database.
-    if stamp is not None and stamp.environment.protected and not stamp.foreign:
-        raise ProtectedDatabase(
-            f"Refused to seed in {dbname}",
-            why=f"It is stamped {stamp.environment}, which is protected; seeds are for development and test.",
-            fix="Point DATABASE_URL at another database.",
-            reason="protected",
-            database=dbname,
-            action="seed",
+
+    def refused(why: str, fix: str, reason: str) -> ProtectedDatabase:
+        return ProtectedDatabase(
+            f"Refused to seed in {dbname}", why=why, fix=fix, reason=reason, database=dbname, action="seed"
         )
-    check_allowed(stamp, has_tables=has_tables(conn), action="seed", dbname=dbname, environment=environment)
+
+    if stamp is None or stamp.foreign or not stamp.environment.protected:
+        check_allowed(stamp, has_tables=has_tables(conn), action="seed", dbname=dbname, environment=environment)
+        return
+    # First, and without a way around: neither another --env nor a typed name makes such seeds right for it.
+    if stamp.environment is not environment:
+        raise refused(
+            f"It is stamped {stamp.environment}, which is protected; seeds for {environment} are not for it.",
+            "Point DATABASE_URL at another database.",
+            "protected",
+        )
+    if beyond:
+        raise refused(
+            f"It is stamped {stamp.environment}, which takes reference rows only (.csv files): {beyond} is more.",
+            "Point DATABASE_URL at another database, or keep only .csv files in that folder.",
+            "not-reference",
+        )
+    if writes and confirm != dbname:
+        raise refused(
+            f"It is stamped {stamp.environment}, which is protected.",
+            f"Look at it first: pliers-db seed plan. If you mean it, type the name: --confirm-db {quote(dbname)}",
+            "protected",
+        )

@@ -9,6 +9,7 @@ from pathlib import Path
 from pliers_db.config import Settings
 from pliers_db.db import Connection, Database
 from pliers_db.errors import BadSeedFile
+from pliers_db.seed import editors
 from pliers_db.seed.fill import Failed, keys_of, make_group, present
 from pliers_db.seed.graph import together
 from pliers_db.seed.maker import Maker, Population, Unit
@@ -53,7 +54,8 @@ def init(database: Database, settings: Settings, *, rows: int = 20) -> Written:
         text, tables, problems = spec_text(conn, spec, rows)
     folder.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
-    files = [file]
+    files = [file, settings.project.seeds / editors.FILE]
+    files[1].write_text(editors.text(), encoding="utf-8")
     if not shared.exists():
         shared.write_text(_SHARED.format(as_of=f"{spec.as_of:%Y-%m-%dT%H:%M:%SZ}"), encoding="utf-8")
         files.append(shared)
@@ -71,6 +73,7 @@ def spec_text(conn: Connection, spec: Spec, rows: int) -> tuple[str, int, list[s
     taken = {found.schema.table(row.table, row.at).name for row in spec.rows}
     taken |= {found.schema.table(group.table, group.at).name for group in spec.groups}
     lines = [
+        editors.DIRECTIVE,
         "# Rows that nobody wrote, for each table. The lines below a table say what its columns get: to have one",
         "# otherwise, take its # away and give it a generator (docs/seeds.md). Instead of a number, rows may be",
         '# "3 per orders", or have one for each scale: {small = 20, medium = 2000, large = 100000}.',

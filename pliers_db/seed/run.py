@@ -57,6 +57,14 @@ class Options:
     as_of: datetime | None = None
     trial: bool = False
     """Do everything, at most `TRIAL` made rows of a table, and undo it."""
+    confirm: str | None = None
+    """The name of the database, typed: a protected one takes reference rows only, and only so."""
+
+    @property
+    def beyond_reference(self) -> str:
+        """What a protected database must not be asked for."""
+        asked = {"--mode": self.mode is not Mode.ENSURE, "--rows": bool(self.rows), "a trial": self.trial}
+        return next((name for name, is_asked in asked.items() if is_asked), "")
 
 
 @dataclass(frozen=True)
@@ -148,7 +156,8 @@ def run(
     begun = time.monotonic()
     options = options or Options(update=update)
     spec = spec_of(settings, options)
-    with entered(database, spec, reporter) as (conn, schema):
+    beyond = spec.beyond_reference or options.beyond_reference
+    with entered(database, spec, reporter, beyond, writes=not dry_run, confirm=options.confirm) as (conn, schema):
         plan, wanted = _chosen(make_plan(spec, schema), schema, options)
         if options.trial:
             wanted = [replace(wish, rows=min(wish.rows, TRIAL)) for wish in wanted]
@@ -180,13 +189,26 @@ def spec_of(settings: Settings, options: Options) -> Spec:
 
 
 @contextmanager
-def entered(database: Database, spec: Spec, reporter: Reporter = SILENT) -> Iterator[tuple[Connection, Schema]]:
-    """A transaction in which the seeds may write: lock, guard and settings."""
+def entered(
+    database: Database,
+    spec: Spec,
+    reporter: Reporter = SILENT,
+    beyond: str = "",
+    *,
+    writes: bool = True,
+    confirm: str | None = None,
+) -> Iterator[tuple[Connection, Schema]]:
+    """A transaction in which the seeds may write: lock, guard and settings.
+
+    :param beyond: what is asked for beyond reference rows.
+    """
     with (
         database.connection(autocommit=True) as conn,
         advisory_lock(conn, LockName.SEED, wait=WAIT, on_wait=lambda who: reporter.info(f"Waiting for {who}")),
         conn.transaction(),
     ):
+        check_target(conn)
+        check_environment(conn, spec.environment, beyond=beyond, writes=writes, confirm=confirm)
         yield conn, _enter(conn, spec)
 
 
@@ -250,8 +272,6 @@ def delete_seeded(conn: Connection, plan: Plan, made: Collection[str] | None = N
 
 def _enter(conn: Connection, spec: Spec) -> Schema:
     """All that must hold before the first row."""
-    check_target(conn)
-    check_environment(conn, spec.environment)
     # Rows that a policy hides would look missing: rather an error.
     conn.execute("set local row_security = off")
     conn.execute("set constraints all deferred")

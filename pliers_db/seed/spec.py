@@ -102,6 +102,15 @@ class Spec:
     fields: Mapping[str, Any] = field(default_factory=dict)
     files: Sequence[str] = ()
 
+    @property
+    def beyond_reference(self) -> str:
+        """The first thing in it that is more than a row of a CSV file; empty if there is none."""
+        places = [row.at for row in self.rows if not row.raw]
+        places += [group.at for group in self.groups]
+        places += [fill.at for fill in self.fills]
+        places += [script.name for script in self.scripts]
+        return places[0] if places else ""
+
 
 def folder_of(seeds: Path, environment: Environment) -> Path | None:
     """The folder with an environment's seeds, whatever of its names it bears; None if there is none.

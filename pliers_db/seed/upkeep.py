@@ -56,7 +56,7 @@ def status(database: Database) -> list[Entry]:
 def verify(database: Database, settings: Settings, *, reporter: Reporter = SILENT) -> Verified:
     """Compare every seeded row with what is there now. Writes nothing."""
     spec = spec_of(settings, Options())
-    with entered(database, spec, reporter) as (conn, schema):
+    with entered(database, spec, reporter, spec.beyond_reference, writes=False) as (conn, schema):
         plan = make_plan(spec, schema)
         written = [load.load_table(conn, data, update=False, write=False) for data in plan.tables]
         entries = ledger.read(conn)
@@ -76,7 +76,7 @@ def clean(
     """
     spec = spec_of(settings, Options())
     gone: dict[str, int] = {}
-    with entered(database, spec, reporter) as (conn, schema):
+    with entered(database, spec, reporter, "clean") as (conn, schema):
         gone = delete_seeded(conn, make_plan(spec, schema))
         if dry_run:
             raise psycopg.Rollback
