@@ -88,7 +88,7 @@ def test_a_killed_pg_restore_is_a_failed_restore(backed_up: Shop) -> None:
         os.kill(process, signal.SIGKILL)
     out, err = running.communicate(timeout=30)
     assert running.returncode == 6, err
-    assert '"restore.failed"' in out
+    assert '"restore.interrupted"' in out
     assert shop.fingerprint() == now
     assert working(shop) == []
 
