@@ -268,6 +268,9 @@ def test_sqitch_plan_order_dependencies_and_reworked_changes(tree: Make) -> None
     source = read_source(path)
     assert source.migrations[1].checksum == sha1(SQITCH["deploy/app/posts.sql"].encode()).hexdigest()
     assert [m.version for m in source.migrations][2] == "users 2024-01-04T10:00:00Z"
+    assert source.registry == ""
+    (path / "sqitch.conf").write_text('[core]\n\tengine = pg\n[engine "pg"]\n\tregistry = deployments\n')
+    assert read_source(path).registry == "deployments"
     told = "\n".join(convert(source).notes)
     for word in ("1 tag", "verify", "the conflict !other", "statement by statement"):
         assert word in told

@@ -270,6 +270,21 @@ def test_records_without_files_are_completed_too(
     assert [f.name for f in ours.parent.iterdir()] == ["migrations"]
 
 
+def test_the_next_database_finds_the_files_in_place_and_gets_its_records(
+    dbmate: Callable[..., None], tmp_path: Path, target: Target, conn: Connection
+) -> None:
+    dbmate("up")
+    ours = tmp_path / "migrations"
+    with Database(target) as database:
+        import_folder(database, tmp_path / "db", ours)
+        # As if it were another database; and a folder that nothing can be written beside.
+        conn.execute("drop table _yoyo_migration, _yoyo_log, _yoyo_version, yoyo_lock, _pliers_migration")
+        (tmp_path / ".migrations.import").write_text("in the way")
+        done = import_folder(database, tmp_path / "db", ours)
+        assert (len(done.files), len(done.marks)) == (0, 3)
+        assert read_status(database, read_folder(ours)).clean
+
+
 # ── what stands against it ──────────────────────────────────────────────────────────────────────────────────
 def refused(database: Database, case: Case, conn: Connection, **arguments: object) -> PliersError:
     """The error of an import that must not have written anything."""

@@ -143,6 +143,8 @@ def _as_file(migration: Converted, target: Path) -> tuple[MigrationFile, Rollbac
 def _stage(files: Mapping[str, str], target: Path) -> Path:
     """Write the files into a hidden folder beside the target, whole and on disk."""
     staged = target.with_name(f".{target.name}.import")
+    if not files:  # all are there; the folder may be read-only, as in an image
+        return staged
     shutil.rmtree(staged, ignore_errors=True)  # of a run that was killed
     try:
         staged.mkdir(parents=True)
@@ -163,6 +165,8 @@ def _stage(files: Mapping[str, str], target: Path) -> Path:
 
 def _publish(staged: Path, files: Mapping[str, str], target: Path) -> None:
     """Let the staged files appear: in one step where there was no folder, else one by one in their order."""
+    if not files:
+        return
     if not target.exists() or not any(target.iterdir()):
         staged.replace(target)
         return

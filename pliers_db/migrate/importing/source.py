@@ -102,6 +102,8 @@ class Source:
     """What a person should know, and what stays behind without harm."""
     project: str = ""
     """sqitch: whose rows of the registry they are."""
+    registry: str = ""
+    """sqitch: the registry's schema, where it is not ``sqitch``."""
 
 
 @dataclass(slots=True)

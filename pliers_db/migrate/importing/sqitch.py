@@ -37,7 +37,8 @@ class Change:
 def read(path: Path, names: list[str]) -> Source:
     """Read a project of sqitch's: its plan, and the scripts that the plan names."""
     findings = Findings()
-    top = path / _top(path, findings)
+    config = _config(path, findings)
+    top = path / (config.get("core", "top_dir", fallback="") or ".")
     plan = path / PLAN if (path / PLAN).is_file() else top / PLAN
     project, changes = parse_plan(plan, read_text(plan), findings)
     width = max(4, len(str(len(changes))))
@@ -71,6 +72,7 @@ def read(path: Path, names: list[str]) -> Source:
         problems=tuple(findings.problems),
         notes=tuple(findings.notes),
         project=project,
+        registry=config.get('engine "pg"', "registry", fallback=""),
     )
 
 
@@ -98,22 +100,20 @@ def parse_plan(path: Path, text: str, findings: Findings) -> tuple[str, list[Cha
     return project, changes
 
 
-def _top(path: Path, findings: Findings) -> str:
-    """Where the scripts stand, as the project's configuration says."""
+def _config(path: Path, findings: Findings) -> ConfigParser:
+    """The project's configuration, as far as it is not about places that are unknown here."""
     file = path / "sqitch.conf"
-    if not file.is_file():
-        return "."
     config = ConfigParser(strict=False, interpolation=None, allow_no_value=True)
     try:
-        config.read_string(read_text(file))
+        config.read_string(read_text(file) if file.is_file() else "")
     except Error as error:
         findings.add(file, 1, f"it cannot be read: {' '.join(str(error).split())}", "Correct it.")
-        return "."
+        return ConfigParser()
     for section in config.sections():
         for name in _MOVED:
             if section.split()[0] in ("core", "engine", "target") and config.has_option(section, name):
                 findings.add(file, 1, f"[{section}] {name}: scripts in other places", "Move them to deploy/, revert/.")
-    return config.get("core", "top_dir", fallback=".") or "."
+    return config
 
 
 def _script(folder: Path, changes: list[Change], place: int) -> Path:

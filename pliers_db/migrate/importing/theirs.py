@@ -69,7 +69,7 @@ def read_theirs(conn: Connection, source: Source, table: str | None = None) -> T
     :raises ImportConflict: it cannot be told which table; or a migration failed half-way there.
     :raises MissingPrivilege: the role may not read it.
     """
-    where = _find(conn, source.tool, table)
+    where = _find(conn, source, table)
     if where is None:
         return Theirs()
     name = sql.Identifier(*where)
@@ -92,9 +92,10 @@ def read_theirs(conn: Connection, source: Source, table: str | None = None) -> T
     return _JUDGES[source.tool](shown, rows)
 
 
-def _find(conn: Connection, tool: Tool, given: str | None) -> tuple[str, str] | None:
+def _find(conn: Connection, source: Source, given: str | None) -> tuple[str, str] | None:
+    tool = source.tool
     kind = _TABLES[tool]
-    schema, name = kind.schema, kind.name
+    schema, name = source.registry or kind.schema, kind.name
     if given is not None and tool is Tool.SQITCH:
         schema = given
     elif given is not None:
