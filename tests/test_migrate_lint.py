@@ -217,6 +217,41 @@ def test_the_safe_way_that_is_said_is_sql_that_lint_passes(rule: str, examine: C
         assert not rules(report), [f"{f.rule}: {f.message}" for f in report.findings]
 
 
+@pytest.mark.parametrize(
+    ("sql", "rule", "line"),
+    [
+        (
+            "alter table t alter a set not null, alter b set not null",
+            "adding-not-nullable-field",
+            "alter table t add constraint t_b_not_null check (b is not null) not valid;",
+        ),
+        (
+            "alter table t add constraint x check (f(a, b)), add constraint y foreign key (a, b) references u",
+            "adding-foreign-key-constraint",
+            "alter table t add constraint y FOREIGN KEY (a, b) REFERENCES u not valid;",
+        ),
+        (
+            "alter table t add column a bigint, add column b text unique",
+            "disallowed-unique-constraint",
+            "create unique index concurrently t_b_key on t (b);",
+        ),
+        (
+            'create index on "Other T" ("Col X")',
+            "require-concurrent-index-creation",
+            'create index concurrently "Other T_Col X_idx" on "Other T" ("Col X");',
+        ),
+        ("alter table s.t rename to u", "renaming-table", "create view s.t as select * from s.u;"),
+        ("reindex (verbose) table t", "require-concurrent-reindex", "reindex (verbose) table concurrently t;"),
+        ("drop index a, b", "require-concurrent-index-deletion", "drop index concurrently b;"),
+    ],
+)
+def test_the_safe_way_has_the_names_of_the_statement(
+    sql: str, rule: str, line: str, examine: Callable[..., LintReport]
+) -> None:
+    said = [f.safe for f in examine(sql).findings if f.rule == rule][-1]
+    assert any(each.startswith(line) for each in said.splitlines()), said
+
+
 # What is said of them works on objects that these tables do not have.
 ELSEWHERE = {"PL014", "PL043", "PL050", "PL051", "PL041", "require-concurrent-index-deletion"}
 
@@ -379,9 +414,10 @@ def _stand_in(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_squawk_toml_of_the_project_changes_nothing_and_is_told(
-    examine: Callable[..., LintReport], project: Path, cli: Cli
+    examine: Callable[..., LintReport], project: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (project / ".squawk.toml").write_text('excluded_rules = ["ban-drop-column"]\n')
+    monkeypatch.setattr("tempfile.tempdir", str(project))  # squawk looks for it upwards from where it runs
     assert rules(examine("alter table orders drop column note;")) == {"ban-drop-column"}
     done = cli("migrate", "lint", "2", env={"DATABASE_URL": "postgresql://nobody@192.0.2.1/none"})
     assert done.code == 2  # an id is given in full or by its digits: 0002

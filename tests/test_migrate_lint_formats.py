@@ -18,7 +18,7 @@ from tests.fix_cli import Cli
 from tests.fix_migrate import Write
 
 ROOT = Path("/repo")
-NASTY = "100% of it::error::, ]]> <b>\r\n\x00\x1b[31m größe 🐘"
+NASTY = "100% of it, %0A, %3A::error::, ]]> <b>\r\n\x00\x1b[31m größe 🐘"
 FIRST = Finding(
     rule="PL030",
     title="several tables, one transaction: no",

@@ -6,6 +6,7 @@ scan below a validated CHECK, and CONCURRENTLY does not work on a partitioned ta
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from pliers_db.migrate.lint.built import Built
 from pliers_db.migrate.lint.checks.vectors import concurrently
 from pliers_db.migrate.lint.source import Parsed
 from pliers_db.migrate.lint.squawk import Remark
-from pliers_db.migrate.lint.view import View, alone, batches, migrations
+from pliers_db.migrate.lint.view import View, alone, batches, index_name, migrations
 from pliers_db.migrate.sqltree import joined, name_of, quoted, type_modifiers, type_name
 
 # What is no danger on a table that the same migration has made.
@@ -53,12 +54,13 @@ def unfounded(remark: Remark, statement: Parsed | None, view: View) -> bool:
             command = _command(statement, "AT_DropConstraint", remark)
             return command is not None and _served(view, table, command.name)
         case "require-concurrent-index-creation":
-            return view.before.table(table).partitioned  # PL038 says how
+            # PL038 says how; ON ONLY is the first step of it.
+            return view.before.table(table).partitioned or not tree.relation.inh
         case "constraint-missing-not-valid":
-            # NOT VALID exists only for CHECK and foreign keys; the others have rules of their own.
+            # Of keys a rule of their own says it, and NOT VALID exists for CHECK and foreign keys only.
             constraint = _constraint(statement, remark)
             kind = getattr(getattr(constraint, "contype", None), "name", "")
-            return kind in ("CONSTR_UNIQUE", "CONSTR_PRIMARY", "CONSTR_EXCLUSION")
+            return kind in ("CONSTR_FOREIGN", "CONSTR_UNIQUE", "CONSTR_PRIMARY", "CONSTR_EXCLUSION")
         case "changing-column-type":
             command = _command(statement, "AT_AlterColumnType", remark)
             return command is not None and _widens(view.before, table, command)
@@ -114,7 +116,7 @@ def safe_way(remark: Remark, statement: Parsed | None, view: View) -> str:
     """SQL to paste; empty where there is none."""
     if statement is None or statement.tree is None:
         return remark.help
-    write = _SAFE.get(remark.rule)
+    write = _SAFE.get(remark.rule) or (_drop if remark.rule.startswith("ban-drop-") else None)
     return write(remark, statement, view) if write else remark.help
 
 
@@ -122,30 +124,44 @@ def _index(remark: Remark, statement: Parsed, view: View) -> str:
     tree = statement.tree
     text = concurrently(statement.sql, tree)
     if not tree.idxname:
-        columns = "_".join(str(p.name) for p in tree.indexParams if p.name)
-        name = f"{_table(tree).rpartition('.')[2]}_{columns}_idx"
-        text = text.replace("concurrently on", f"concurrently {name} on")
+        text = text.replace("concurrently on", f"concurrently {index_name(tree)} on")
     return alone(text.replace(" if not exists", ""))
 
 
 def _drop_index(remark: Remark, statement: Parsed, view: View) -> str:
-    return alone(f"drop index concurrently {quoted(joined(statement.tree.objects[0]))}")
+    return alone(*(f"drop index concurrently {quoted(joined(parts))}" for parts in statement.tree.objects))
 
 
 def _not_valid(remark: Remark, statement: Parsed, view: View) -> str:
-    constraint = _constraint(statement, remark)
-    table = quoted(_table(statement.tree))
+    from pglast.stream import RawStream
+
+    constraint, column = _constraint(statement, remark), _new_column(statement, remark)
+    bare = _table(statement.tree)
+    table = quoted(bare)
     if constraint is None:  # VALIDATE beside the ADD
         command = _command(statement, "AT_ValidateConstraint", remark)
+        if command is None:
+            return remark.help
         return migrations(
             f"-- add constraint {command.name} … not valid",
             f"alter table {table} validate constraint {quoted(command.name)};",
         )
-    name = constraint.conname or f"{_table(statement.tree).rpartition('.')[2]}_check"
-    sql = " ".join(statement.sql.split()) if len(statement.tree.cmds) == 1 and constraint.conname else ""
+    foreign = constraint.contype.name == "CONSTR_FOREIGN"
+    word = "fkey" if foreign else "check"
+    parts = [bare.rpartition(".")[2], column.colname if column is not None else "", word]
+    name = quoted(constraint.conname or "_".join(filter(None, parts)))
+    if column is not None and foreign:
+        keys = ", ".join(quoted(str(a.sval)) for a in constraint.pk_attrs or ())
+        target = quoted(name_of(constraint.pktable)) + (f" ({keys})" if keys else "")
+        rest = f"foreign key ({quoted(column.colname)}) references {target}"
+        first = f"alter table {table} add column {quoted(column.colname)} {_written_type(column)};\n"
+    else:
+        written = RawStream()(constraint)
+        rest = written.removeprefix(f"CONSTRAINT {name} ") if constraint.conname else written
+        first = ""
     return migrations(
-        f"{sql} not valid;" if sql else f"alter table {table} add constraint {name} … not valid;",
-        f"alter table {table} validate constraint {quoted(name)}; -- reads it, and stops nobody",
+        f"{first}alter table {table} add constraint {name} {rest} not valid;",
+        f"alter table {table} validate constraint {name}; -- reads it, and stops nobody",
     )
 
 
@@ -198,19 +214,20 @@ def _default(remark: Remark, statement: Parsed, view: View) -> str:
 
 
 def _unique(remark: Remark, statement: Parsed, view: View) -> str:
-    table = quoted(_table(statement.tree))
-    constraint = _constraint(statement, remark, "CONSTR_UNIQUE", "CONSTR_PRIMARY")
-    primary = constraint is not None and constraint.contype.name == "CONSTR_PRIMARY"
-    keys = [str(k.sval) for k in (constraint.keys or ())] if constraint is not None else []
-    bare = _table(statement.tree).rpartition(".")[2]
+    table, bare = quoted(_table(statement.tree)), _table(statement.tree).rpartition(".")[2]
+    constraint, column = _constraint(statement, remark), _new_column(statement, remark)
+    if constraint is None:
+        return remark.help
+    primary = constraint.contype.name == "CONSTR_PRIMARY"
+    keys = [column.colname] if column is not None else [str(k.sval) for k in constraint.keys or ()]
     default = f"{bare}_pkey" if primary else "_".join([bare, *keys, "key"])
-    name = quoted((constraint.conname if constraint is not None else "") or default)
-    columns = ", ".join(quoted(k) for k in keys) or "…"
-    kind = "primary key" if primary else "unique"
-    return migrations(
-        alone(f"create unique index concurrently {name} on {table} ({columns})"),
-        f"alter table {table} add constraint {name} {kind} using index {name};",
-    )
+    name = quoted(constraint.conname or default)
+    build = alone(f"create unique index concurrently {name} on {table} ({', '.join(quoted(k) for k in keys)})")
+    use = f"alter table {table} add constraint {name} {'primary key' if primary else 'unique'} using index {name};"
+    if column is None:
+        return migrations(build, use)
+    add = f"alter table {table} add column {quoted(column.colname)} {_written_type(column)}; -- and fill it, in batches"
+    return migrations(add, build, use)
 
 
 def _type(remark: Remark, statement: Parsed, view: View) -> str:
@@ -237,9 +254,11 @@ def _rename_column(remark: Remark, statement: Parsed, view: View) -> str:
 
 def _rename_table(remark: Remark, statement: Parsed, view: View) -> str:
     tree = statement.tree
-    old, new = quoted(_table(tree)), quoted(tree.newname)
+    old, bare = _table(tree), quoted(tree.newname)
+    schema, _, _ = old.rpartition(".")
+    old, new = quoted(old), f"{quoted(schema)}.{bare}" if schema else bare
     return (
-        f"alter table {old} rename to {new};\ncreate view {old} as select * from {new}; -- in the same migration: "
+        f"alter table {old} rename to {bare};\ncreate view {old} as select * from {new}; -- in the same migration: "
         "the old name goes on working\n-- drop the view when nobody uses it"
     )
 
@@ -254,12 +273,20 @@ def _drop_column(remark: Remark, statement: Parsed, view: View) -> str:
 
 
 def _drop_table(remark: Remark, statement: Parsed, view: View) -> str:
-    name = joined(statement.tree.objects[0])
-    unused = quoted(name.rpartition(".")[2] + "_unused")
+    names = [joined(parts) for parts in statement.tree.objects]
+    unused = {name: quoted(name.rpartition(".")[2] + "_unused") for name in names}
+    renames = "\n".join(f"alter table {quoted(name)} rename to {unused[name]};" for name in names)
+    drops = ", ".join(quoted(f"{name}_unused") for name in names)
     return (
-        f"alter table {quoted(name)} rename to {unused}; -- comes back in a second\n"
-        f"-- a release later, and after a backup:\n-- lint: ignore ban-drop-table unused since release …\n"
-        f"drop table {quoted(name + '_unused')};"
+        f"{renames} -- comes back in a second\n-- a release later, and after a backup:\n"
+        f"-- lint: ignore ban-drop-table unused since release …\ndrop table {drops};"
+    )
+
+
+def _drop(remark: Remark, statement: Parsed, view: View) -> str:
+    return (
+        "-- when no version of the application needs it any more:\n"
+        f"-- lint: ignore {remark.rule} unused since release …\n{statement.sql.strip()};"
     )
 
 
@@ -270,8 +297,8 @@ def _detach(remark: Remark, statement: Parsed, view: View) -> str:
 
 
 def _reindex(remark: Remark, statement: Parsed, view: View) -> str:
-    text = " ".join(statement.sql.split()).split(" ")
-    return alone(" ".join([*text[:2], "concurrently", *text[2:]]))
+    text = " ".join(statement.sql.split())
+    return alone(re.sub(r"\b(index|table|schema|database|system)\b", r"\1 concurrently", text, count=1, flags=re.I))
 
 
 def _enum(remark: Remark, statement: Parsed, view: View) -> str:
@@ -315,26 +342,43 @@ def _table(tree: Any) -> str:
 
 
 def _command(statement: Parsed | None, kind: str, remark: Remark) -> Any:
-    """The subcommand of ALTER TABLE that a warning means: the one whose name stands behind its offset."""
-    tree = statement.tree if statement else None
-    found = [c for c in getattr(tree, "cmds", None) or () if c.subtype.name == kind]
-    if len(found) < 2 or statement is None:
-        return found[0] if found else None
-    tail = statement.sql[max(0, remark.offset - statement.start - 40) :]
-    return min(found, key=lambda c: _place(tail, c.name or getattr(c.def_, "colname", "") or ""))
+    """The subcommand of ALTER TABLE that a warning stands at, if it is of this kind."""
+    found = _subcommand(statement, remark)
+    return found if found is not None and found.subtype.name == kind else None
 
 
-def _place(text: str, name: str) -> int:
-    at = text.find(name)
-    return at if name and at >= 0 else len(text)
+def _subcommand(statement: Parsed | None, remark: Remark) -> Any:
+    """The subcommand of ALTER TABLE that a warning stands at: they are separated by commas outside parentheses."""
+    commands = getattr(statement.tree, "cmds", None) or () if statement is not None else ()
+    if len(commands) < 2 or statement is None:
+        return commands[0] if commands else None
+    from pglast import parser
+
+    number = depth = 0
+    for token in parser.scan(statement.sql):
+        if token.start >= remark.offset - statement.start:
+            break
+        character = statement.sql[token.start : token.end + 1]
+        depth += (character in ("(", "[")) - (character in (")", "]"))
+        number += character == "," and depth == 0
+    return commands[min(number, len(commands) - 1)]
 
 
-def _constraint(statement: Parsed | None, remark: Remark, *kinds: str) -> Any:
-    tree = statement.tree if statement else None
-    for command in getattr(tree, "cmds", None) or ():
-        if command.subtype.name == "AT_AddConstraint" and (not kinds or command.def_.contype.name in kinds):
-            return command.def_
-    return None
+def _constraint(statement: Parsed | None, remark: Remark) -> Any:
+    """The constraint that is added where a warning stands, by itself or beside a column."""
+    command = _subcommand(statement, remark)
+    if command is None or command.subtype.name not in ("AT_AddConstraint", "AT_AddColumn"):
+        return None
+    if command.subtype.name == "AT_AddConstraint":
+        return command.def_
+    kinds = ("CONSTR_FOREIGN", "CONSTR_UNIQUE", "CONSTR_PRIMARY", "CONSTR_CHECK")
+    return next((c for c in command.def_.constraints or () if c.contype.name in kinds), None)
+
+
+def _new_column(statement: Parsed, remark: Remark) -> Any:
+    """The column that is added where a warning stands; None if it is another subcommand."""
+    command = _subcommand(statement, remark)
+    return command.def_ if command is not None and command.subtype.name == "AT_AddColumn" else None
 
 
 def _written_type(column: Any) -> str:

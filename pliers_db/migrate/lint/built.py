@@ -39,12 +39,10 @@ class Table:
 
 
 class Built:
-    """The tables and indexes that a series of statements makes."""
+    """The tables that a series of statements makes."""
 
     def __init__(self) -> None:
         self.tables: dict[str, Table] = {}
-        self.indexes: dict[str, str] = {}
-        """The table of each index."""
 
     def table(self, name: str) -> Table:
         """A table; an empty one if it is not known."""
@@ -82,11 +80,8 @@ class Built:
                 table = self.tables.setdefault(name_of(relation), Table())
                 for command in commands or ():
                     self._alter(table, command)
-            case ast.IndexStmt(relation=relation, idxname=name):
+            case ast.IndexStmt(relation=relation):
                 table_name = name_of(relation)
-                if name:
-                    schema, _, _ = table_name.rpartition(".")
-                    self.indexes[f"{schema}.{name}" if schema else name] = table_name
                 columns = tuple(str(p.name) for p in tree.indexParams or () if p.name)
                 # A partial one counts if it leaves out only nulls.
                 if tree.whereClause is None or _not_null(tree.whereClause) in columns:

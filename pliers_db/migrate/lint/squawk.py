@@ -14,6 +14,7 @@ import sysconfig
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ def find_squawk() -> str:
     return found
 
 
+@cache
 def version(program: str) -> str:
     """``2.70.0``."""
     return _run([program, "--version"], Path.cwd()).stdout.strip().rpartition(" ")[2]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from pliers_db.migrate.lint.built import Built
 from pliers_db.migrate.lint.source import Parsed, Source
-from pliers_db.migrate.sqltree import name_of
+from pliers_db.migrate.sqltree import name_of, quoted
 from pliers_db.migrate.tablelocks import TableLock, table_locks
 
 NO_TRANSACTION = "-- transactional: false"
@@ -60,11 +61,6 @@ class View:
         """The locks of a statement on tables that other sessions may use."""
         return tuple(lock for lock in table_locks(statement.tree) if lock.relation not in self.created)
 
-    @property
-    def empty(self) -> bool:
-        """Whether nothing is in it that could be judged."""
-        return not self.source.statements
-
 
 Check = Callable[[View], Iterator[Hit]]
 
@@ -72,6 +68,12 @@ Check = Callable[[View], Iterator[Hit]]
 def alone(*statements: str) -> str:
     """A migration without a transaction that holds these statements."""
     return "\n".join([NO_TRANSACTION, *(s if s.startswith("--") else f"{s};" for s in statements)])
+
+
+def index_name(tree: Any) -> str:
+    """A name, quoted where it must be, for an index that has none. :param tree: of CREATE INDEX."""
+    parts = [name_of(tree.relation).rpartition(".")[2], *(str(p.name) for p in tree.indexParams or () if p.name), "idx"]
+    return quoted("_".join(parts).replace(".", "_"))
 
 
 def batches(table: str, work: str, rest: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pliers_db.migrate.lint.checks.vectors import concurrently
-from pliers_db.migrate.lint.view import NO_TRANSACTION, Hit, View, alone, batches, migrations
+from pliers_db.migrate.lint.view import NO_TRANSACTION, Hit, View, alone, batches, index_name, migrations
 from pliers_db.migrate.sqltree import joined, name_of, option, quoted, walk
 from pliers_db.migrate.tablelocks import Lock
 
@@ -133,9 +133,17 @@ def enum_values(view: View) -> Iterator[Hit]:
     if not view.source.transactional:
         return
     added: dict[str, tuple[str, str]] = {}
+    made: set[str] = set()
     for statement in view.source.statements:
         tree = statement.tree
-        if isinstance(tree, ast.AlterEnumStmt) and tree.newVal and not tree.oldVal:
+        if isinstance(tree, ast.CreateEnumStmt):
+            made.add(joined(tree.typeName))  # the values of a type that is not committed either may be used
+        if (
+            isinstance(tree, ast.AlterEnumStmt)
+            and tree.newVal
+            and not tree.oldVal
+            and joined(tree.typeName) not in made
+        ):
             added[tree.newVal] = joined(tree.typeName), statement.sql.strip()
             continue
         if not added or isinstance(tree, ast.CommentStmt):
@@ -260,7 +268,7 @@ def partitioned_indexes(view: View) -> Iterator[Hit]:
         table = name_of(tree.relation)
         if table in view.created or not view.before.table(table).partitioned or not getattr(tree.relation, "inh", True):
             continue
-        name = tree.idxname or f"{table.rpartition('.')[2]}_idx"
+        name = tree.idxname or index_name(tree)
         what = "CONCURRENTLY is refused on" if tree.concurrent else "every partition is locked against writes: index on"
         plain = statement.sql.strip()
         head, _, rest = plain.partition(plain[plain.lower().index(" on ") : plain.lower().index(" on ") + 4])
@@ -294,12 +302,13 @@ def unnamed_indexes(view: View) -> Iterator[Hit]:
             continue
         table = name_of(tree.relation)
         if not tree.idxname:
-            columns = "_".join(str(p.name) for p in tree.indexParams or () if p.name)
-            name = "_".join(filter(None, [table.rpartition(".")[2], columns, "idx"]))
             text = statement.sql.strip()
             at = text.lower().index("concurrently") + len("concurrently")
             yield Hit(
-                "PL039", statement.start, f"the index on {table} has no name", alone(f"{text[:at]} {name}{text[at:]}")
+                "PL039",
+                statement.start,
+                f"the index on {table} has no name",
+                alone(f"{text[:at]} {index_name(tree)}{text[at:]}"),
             )
         elif tree.if_not_exists:
             text = " ".join(statement.sql.split())
