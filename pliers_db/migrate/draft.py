@@ -48,6 +48,8 @@ class Script:
     statements: tuple[str, ...]
     by_hand: tuple[str, ...]
     """What they do not do, found by trying."""
+    remarks: tuple[str, ...] = ()
+    """Another order of columns, which no statement changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +88,10 @@ class Draft:
 
 
 def _body(script: Script) -> str:
+    remarks = "".join(f"-- note: {text}\n" for text in script.remarks)
     by_hand = "".join(f"-- by hand: {line}\n" for text in script.by_hand for line in [text.replace("\n", "\n--   ")])
     statements = (f"-- loses data:\n{s}" if _LOSES.search(s) else s for s in script.statements)
-    return f"{by_hand}\n{join(tuple(statements))}"
+    return f"{remarks}{by_hand}\n{join(tuple(statements))}"
 
 
 def make_draft(
@@ -112,10 +115,15 @@ def make_draft(
     if start in lives and goal in lives:
         facts = replace(facts, roles=tuple(dict.fromkeys((*facts.roles, *lives[start].roles))))
     with open_workshop(facts.major, scratch, reporter) as workshop:
-        maker = _Maker(workshop, facts, folder, lives, reporter)
-        first, second, trial = maker.make(start), maker.make(goal), maker.make(start)
-        wanted = lives[goal].catalog if goal in lives else maker.catalog(second)
-        began = maker.catalog(first)
+        maker = _Maker(workshop, facts, reporter)
+        # First, for its files may make roles, which the copies need.
+        built = maker.build(folder) if folder is not None else None
+        trial = maker.copy(start.name, start.database.target, lives[start]) if start.database else built
+        second = maker.copy(goal.name, goal.database.target, lives[goal]) if goal.database else maker.again(built)
+        assert trial is not None, "a side that is no database is the migrations"
+        first = maker.again(trial)
+        wanted = lives[goal].catalog if goal in lives else maker.catalog(built or trial)
+        began = maker.catalog(trial)
         source = lives[start].catalog if start in lives else began
         differences = diff(source, wanted, ignore=maker.ignored)
         if not differences:
@@ -135,31 +143,32 @@ def _read(database: Database) -> Live:
 class _Maker:
     """Makes databases on the scratch server that are like the sides."""
 
-    def __init__(
-        self, workshop: Workshop, facts: Live, folder: Folder | None, lives: dict[Side, Live], reporter: Reporter
-    ) -> None:
-        self._workshop, self._facts, self._folder = workshop, facts, folder
-        self._lives, self._reporter = lives, reporter
-        self._texts: dict[Side, MigrationFile] = {}
+    def __init__(self, workshop: Workshop, facts: Live, reporter: Reporter) -> None:
+        self._workshop, self._facts, self._reporter = workshop, facts, reporter
         self.ignored: tuple[str, ...] = () if workshop.own else ("owner",)
 
-    def make(self, side: Side) -> Bench:
-        if side.database is None:
-            assert self._folder is not None, "the migrations are in a folder"
-            files, hooks = self._folder.migrations, self._folder.hooks
-            return build(self._workshop, self._facts, files, hooks, self._reporter)[0]
-        live = self._lives[side]
-        if side not in self._texts:
-            text = dump(dump_program(live.major), side.database.target, ["--schema-only"])
-            statements = (*clean(text, live.owner), *refreshes(live.catalog, clean(text)))
-            body = "set local check_function_bodies = off;\n" + join(statements)
-            self._texts[side] = MigrationFile("copy", Path(f"copy of {side.name}"), body, True, (), None)
+    def build(self, folder: Folder) -> Bench:
+        """What the files build."""
+        return build(self._workshop, self._facts, folder.migrations, folder.hooks, self._reporter)[0]
+
+    def again(self, bench: Bench | None) -> Bench:
+        """A second one like a bench. By a dump, as the others: PostgreSQL spells some expressions otherwise then."""
+        assert bench is not None, "a side that is no database is the migrations"
+        catalog = self.catalog(bench)
+        live = replace(self._facts, catalog=catalog, owner=bench.conn.info.user)
+        return self.copy("the migrations", bench.target, live)
+
+    def copy(self, name: str, target: Target, live: Live) -> Bench:
+        """:raises CannotCompare: the scratch server cannot hold what it holds."""
+        major = live.catalog.server_version_num // 10000
+        statements = clean(dump(dump_program(major), target, ["--schema-only"]), live.owner)
+        statements = ("set local check_function_bodies = off", *statements, *refreshes(live.catalog, statements))
         bench = self._workshop.bench(self._facts)
         try:
-            bench.run(self._texts[side])
+            bench.run(MigrationFile("copy", Path(f"copy of {name}"), join(statements), True, (), None))
         except DoesNotRun as error:
             raise CannotCompare(
-                f"The schema of {side.name} cannot be built on the scratch server",
+                f"The schema of {name} cannot be built on the scratch server",
                 why=f"{error} (PostgreSQL {bench.version})",
                 fix="Give --scratch a server that has what it needs, with a superuser who may create databases.",
             ) from error
@@ -228,8 +237,9 @@ def _tried(maker: _Maker, trial: Bench, statements: Sequence[str], wanted: Snaps
         except DoesNotRun as error:
             accepted, refused = (), ((f"the whole, which does not run in one transaction: {error}"), *refused)
     left = diff(maker.catalog(trial), wanted, ignore=maker.ignored)
-    by_hand = [_sentence(d) for d in left]
-    return Script(tuple(accepted), (*by_hand, *(refused if left else ())))
+    by_hand = [_sentence(d) for d in left if d.change is not Change.REORDERED]
+    remarks = tuple(str(d) for d in left if d.change is Change.REORDERED)
+    return Script(tuple(accepted), (*by_hand, *(refused if by_hand else ())), remarks)
 
 
 def _order(conn: Connection, statements: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

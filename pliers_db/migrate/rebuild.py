@@ -7,7 +7,7 @@ installed, its name, its roles, and the role that migrated it.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from secrets import token_hex
@@ -23,7 +23,7 @@ from pliers_db.errors import BinariesMissing, CannotCompare, HistoryConflict
 from pliers_db.migrate.bench import Bench, DoesNotRun, check_unprotected
 from pliers_db.migrate.files import Folder, MigrationFile, RollbackFile
 from pliers_db.migrate.history import OWN_TABLE, Applied, History, read_history
-from pliers_db.postgres import Binaries, find_binaries, scratch_server
+from pliers_db.postgres import find_binaries, scratch_server
 from pliers_db.progress import SILENT, Reporter
 
 # The tables of migrating itself.
@@ -162,17 +162,12 @@ def _no_text(applied: Applied) -> HistoryConflict:
 class Workshop:
     """A server on which databases like another one are made. Use `open_workshop`."""
 
-    def __init__(self, given: Target | None, binaries: Binaries | None, stack: ExitStack, reporter: Reporter) -> None:
-        """:param given: a server to use; None: of our own, of these binaries."""
-        self.own = given is None
-        """Whether the servers are gone afterwards, so that roles and names may be taken as they come."""
-        self._binaries = binaries
+    def __init__(self, server: Target, *, own: bool, stack: ExitStack, reporter: Reporter) -> None:
+        self.own = own
+        """Whether the server is gone afterwards, so that roles and names may be taken as they come."""
+        self._server = server
         self._stack = stack
         self._reporter = reporter
-        self._server = given or self._start()
-
-    def _start(self) -> Target:
-        return self._stack.enter_context(scratch_server(self._binaries)).target()
 
     def bench(self, live: Live, texts: Sequence[str] = ()) -> Bench:
         """An empty database for making one like ``live``.
@@ -183,8 +178,6 @@ class Workshop:
         found = {name for text in texts for name in _CREATES.findall(text)}
         made = found | {name.lower() for name in found}
         wanted = [role for role in live.roles if role not in made]
-        if self.own and self._has_one_of(made):
-            self._server = self._start()  # roles belong to a server: those of an earlier bench would be in the way
         server = self._server
         if live.home != "public":
             path = re.sub(r"([\\\s])", r"\\\1", f"{quoted(live.home)},public")
@@ -205,10 +198,6 @@ class Workshop:
             bench.conn.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(live.home)))
         return bench
 
-    def _has_one_of(self, roles: Collection[str]) -> bool:
-        with connect(self._server) as admin:
-            return len(admin.execute(_QUERIES["missing_roles"], [list(roles)]).fetchall()) < len(roles)
-
 
 def _create_roles(conn: Connection, roles: Sequence[str]) -> None:
     for (role,) in conn.execute(_QUERIES["missing_roles"], [list(dict.fromkeys(roles))]).fetchall():
@@ -226,15 +215,16 @@ def open_workshop(
     :raises ScratchProtected: that server is a protected one.
     """
     with ExitStack() as stack:
-        binaries = None
-        if scratch is not None:
-            check_unprotected(scratch)
-        else:
+        if scratch is None:
             try:
                 binaries = find_binaries(major, server=True)
             except BinariesMissing:
                 binaries = find_binaries(server=True)
-        yield Workshop(scratch, binaries, stack, reporter)
+            server = stack.enter_context(scratch_server(binaries)).target()
+        else:
+            check_unprotected(scratch)
+            server = scratch
+        yield Workshop(server, own=scratch is None, stack=stack, reporter=reporter)
 
 
 def build(

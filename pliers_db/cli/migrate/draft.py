@@ -63,7 +63,7 @@ def diff(
             reporter=console,
         )
     made = None
-    if write and name is not None and draft.differences:
+    if name is not None and (draft.up.statements or draft.up.by_hand):
         from pliers_db.migrate import create
 
         made = create(
