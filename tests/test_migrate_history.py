@@ -305,7 +305,10 @@ def test_unlock_shows_a_live_run_and_ends_it_only_when_told_to(cli: Cli, write: 
 
 # ── who may read it ─────────────────────────────────────────────────────────────────────────────────────────
 def test_the_stored_text_is_what_was_sent(cli: Cli, write: Write, conn: Connection) -> None:
-    text = "create table a (x text default 'it''s $$ größe € \\n /* no comment */ --');\n-- the end */ $$"
+    text = (
+        "create table a (x text default 'it''s $$ größe € \\n /* no comment */ --');\n"
+        "/* a /* b; */ c; */\n-- the end */ $$"
+    )
     write("0001_a", text, "drop table a; -- ü")
     cli("migrate", "up")
     assert conn.execute("select sql, rollback_sql, duration_ms > 0 from _pliers_migration").fetchone() == (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -131,8 +133,26 @@ def test_status_as_json(cli: Cli, abc: list[str]) -> None:
     first, second, _ = found["migrations"]
     assert first["id"] == "0001_a"
     assert re.match(r"\d{4}-.*\+00:00$", first["applied_at"])
-    assert second["state"] == "pending"
+    assert re.fullmatch(r"\S+@\S+", first["by"])
+    assert first["ms"] > 0
+    assert (second["state"], second["by"]) == ("pending", None)
     assert second["reversible"] is True
+
+
+def test_status_and_an_up_with_nothing_to_do_load_neither_yoyo_nor_a_parser(cli: Cli, abc: list[str]) -> None:
+    """Stock yoyo splits every file with sqlparse for each `list`; that takes seconds where there are many."""
+    cli("migrate", "up")
+    for command in ("status", "up"):
+        code = (
+            f"import sys; sys.argv = ['pliers-db', 'migrate', '{command}']\n"
+            "from pliers_db.cli.main import main\n"
+            "try: main()\n"
+            "finally: print('LOADED', [m for m in ('yoyo', 'sqlparse', 'pglast') if m in sys.modules])"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=cli.folder, env=cli.environ(), capture_output=True, text=True
+        )
+        assert done.stdout.endswith("LOADED []\n"), done
 
 
 def test_status_writes_nothing(cli: Cli, abc: list[str], conn: Connection) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from pliers_db.config import Target
-from pliers_db.db import Connection, connect
+from pliers_db.config import Environment, Target
+from pliers_db.db import Connection, Database, LockName, advisory_lock, connect
+from pliers_db.errors import MigrationLocked
+from pliers_db.migrate import Options, read_folder, up
 from tests.fix_cli import Cli
 from tests.fix_migrate import Write, applied_ids, tables, wait_until
 
@@ -135,6 +138,21 @@ def test_a_running_dump_is_pointed_out(cli: Cli, abc: list[str], target: Target)
         result = cli("migrate", "up")
     assert result.code == 0
     assert f"a dump is running (pid {pid}," in result.err
+
+
+def test_a_running_backup_of_ours_is_waited_for_and_named(
+    project: Path, abc: list[str], target: Target, conn: Connection
+) -> None:
+    """An ALTER behind a dump stops everybody who comes after it."""
+    folder = read_folder(project / "migrations")
+    with (
+        connect(target, application_name="pliers-db/backup") as backup,
+        advisory_lock(backup, LockName.SCHEMA, shared=True),
+        Database(target) as database,
+    ):
+        with pytest.raises(MigrationLocked, match=r"pliers-db/backup \(pid \d+, for "):
+            up(database, folder, environment=Environment.TEST, options=Options(wait=0.2))
+    assert tables(conn) == set()
 
 
 def test_the_watch_says_who_blocks_create_index_concurrently(
