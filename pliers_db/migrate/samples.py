@@ -102,7 +102,7 @@ def _of_made(made: Type, row: int, types: Mapping[str, Type], hints: Iterable[st
 
 def _texts(row: int, limit: int | None, hints: Iterable[str]) -> list[str]:
     long = f"Row {row}, in Mixed Case, as long as allowed " * 10
-    wanted = [lit for hint in hints for lit in _strings(hint)]
+    wanted = _distinct(lit for hint in hints for lit in _strings(hint))
     wanted = [*wanted[row % len(wanted) :], *wanted[: row % len(wanted)]] if wanted else []
     lengths = [n for hint in hints for n in _lengths(hint)]
     exact = [_filled(row, n) for n in lengths]
