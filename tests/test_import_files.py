@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from hashlib import sha1
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from pliers_db.cli.migrate.importing import From
 from pliers_db.errors import ImportConflict, ImportUnclear, NotImportable
 from pliers_db.migrate.importing import Tool, detect, plan_import, read_source
 from pliers_db.migrate.importing.convert import Conversion, convert
@@ -155,6 +157,8 @@ def test_what_flyway_alone_can_do_is_named(tree: Make) -> None:
             "U7__x.sql": "select 1;\n",
             "afterMigrate.sql": "select 1;\n",
             "V3.0__again.sql": "select 1;\n",
+            "R__r.sql": "select 1;\n",
+            "sub/R__r.sql": "select 2;\n",
         }
     )
     assert problems_of(path) == [
@@ -166,6 +170,7 @@ def test_what_flyway_alone_can_do_is_named(tree: Make) -> None:
         "afterMigrate.sql:1: a callback",
         "U7__x.sql:1: it undoes a version that is not here",
         f"V3__c.sql:1: has the version of {path / 'V3.0__again.sql'}",
+        f"sub/R__r.sql:1: would have the name of {path / 'R__r.sql'}",
     ]
 
 
@@ -229,6 +234,7 @@ def test_what_goose_alone_can_do_is_named(tree: Make) -> None:
     assert problems_of(path) == [
         "1_a.sql:3: a variable of the environment (ENVSUB)",
         "2_b.go:1: a migration in Go",
+        "3_c.sql:1: SQL before -- +goose Up",
         "3_c.sql:1: there is no -- +goose Up",
         "4_d.sql:2: there is no -- +goose StatementEnd to this line",
         "five.sql:1: its name has no NUMBER_ at its beginning",
@@ -301,6 +307,10 @@ def test_supabase_files_come_as_they_are(tree: Make) -> None:
     path = tree({"migrations/20240101000000_a.sql": "create table a ();\r\n", "config.toml": ""}, "supabase")
     assert detect(path / "migrations") is Tool.SUPABASE
     assert files_of(path / "migrations") == {"20240101000000_a.sql": "create table a ();\n"}
+
+
+def test_the_command_line_offers_every_tool() -> None:
+    assert get_args(From) == tuple(Tool)
 
 
 def test_a_folder_that_fits_no_tool_or_two_is_asked_about(tree: Make) -> None:

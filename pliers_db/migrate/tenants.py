@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from urllib.parse import quote
 
+import psycopg
 from psycopg import sql
 
 from pliers_db.config import Environment
@@ -187,7 +188,10 @@ def _stop(conn: Connection, futures: Sequence[Future[Tenant]]) -> None:
     while wait(futures, timeout=_PAUSE).not_done:
         # A cancelled one rolls back and gives its locks back; one that sleeps between two tries is cut off.
         kill = time.monotonic() - begun > _GRACE
-        conn.execute(QUERIES["terminate_schemas" if kill else "cancel_schemas"])
+        try:
+            conn.execute(QUERIES["terminate_schemas" if kill else "cancel_schemas"])
+        except psycopg.OperationalError:  # the server is gone, and with it what the workers wait for
+            return
 
 
 def _for_schema(error: PliersError, schema: str) -> PliersError:

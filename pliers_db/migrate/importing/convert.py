@@ -35,9 +35,6 @@ class Converted:
     transactional: bool
     rollback_transactional: bool
     checksum: str | None
-    plain: str
-    """The SQL without our directives."""
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +57,11 @@ def convert(source: Source) -> Conversion:
             depends = (migrations[-1].id,) if migrations else ()
         migrations.append(_convert(each, depends, source.tool, problems, notes))
     hooks = [_convert(each, (), source.tool, problems, notes) for each in source.hooks]
+    seen: dict[str, Path] = {}
+    for hook in hooks:  # a migration's id begins with its version, which `Findings.twice` has looked at
+        other = seen.setdefault(hook.id, hook.path)
+        if other != hook.path:
+            problems.append(problem(hook.path, 1, f"would have the name of {other}", "Rename one of them."))
     return Conversion(tuple(migrations), tuple(hooks), tuple(problems), tuple(notes))
 
 
@@ -93,7 +95,6 @@ def _convert(
         transactional,
         back_transactional,
         each.checksum,
-        text,
     )
 
 

@@ -43,6 +43,8 @@ def _migration(path: Path, version: str, migration_id: str, findings: Findings) 
     for number, line in enumerate(text.split("\n"), 1):
         mark = _MARK.match(line.strip())
         if mark is None:
+            if not begun and line.strip() and not line.lstrip().startswith("--"):
+                findings.add(path, number, "SQL before -- +goose Up", "Move it below that line.")
             if substituting and _VARIABLE.search(line):
                 findings.add(
                     path,
