@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pliers_db.errors import NoMigrations
+from pliers_db.errors import BadMigrationName, NoMigrations
 from pliers_db.migrate.lint import LintReport, LintSettings, lint
 from tests.fix_migrate import Write
 
@@ -56,6 +56,13 @@ def test_a_python_migration_is_told(project: Path, write: Write) -> None:
     write("0001_a", TABLE.format("a"))
     (project / "migrations/0002_b.py").write_text("steps = []\n")
     assert found(examine(project)) == {"PL004": ("0002_b.py", 1)}
+
+
+def test_what_no_rule_is_about_is_not_passed_over(project: Path, write: Write) -> None:
+    write("0001_a", TABLE.format("a"))
+    (project / "migrations" / f"0002_{'b' * 241}.sql").write_text("select 1;")
+    with pytest.raises(BadMigrationName, match="has a name of 250 characters"):
+        examine(project)
 
 
 def test_no_folder_is_bad_input(project: Path) -> None:

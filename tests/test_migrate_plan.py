@@ -239,6 +239,7 @@ def test_the_command_prints_sql_that_runs_and_one_document(shop: Database, cli: 
     assert conn.execute("select to_regclass('orders_note_idx')").fetchone() == (None,)
     document = cli("migrate", "plan", "--to", "0001", "--json").json
     assert (document["pending"], document["would_run"], document["migrations"]) == (0, True, [])
+    assert cli("migrate", "plan", "--steps", "1", "--json").json["pending"] == 1
 
 
 @pytest.mark.slow

@@ -24,12 +24,14 @@ def look_ahead(
     folder: Folder,
     *,
     to: str | None = None,
+    steps: int | None = None,
     options: Options = DEFAULTS,
     lint_settings: LintSettings | None = None,
 ) -> Preview:
     """What `up` would do, without doing any of it.
 
     :param to: the last migration to apply.
+    :param steps: how many at most.
     :param options: those that `up` would be given.
     :param lint_settings: default: the defaults of lint.
     :raises PliersError: InputError for an unknown id; MissingPrivilege if yoyo's tables may not be read.
@@ -37,7 +39,7 @@ def look_ahead(
     with database.connection(autocommit=True) as conn:
         history = read_history(conn, folder)
         status = compare(folder, history)
-        planned = plan_up(status, to)
+        planned = plan_up(status, to, steps)
         refusal: RefusedError | None = None
         try:
             check_history(status, planned, allow_out_of_order=options.allow_out_of_order)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 def plan(
     to: Annotated[str | None, typer.Option("--to", help="The last migration to apply.", show_default=False)] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="How many to apply at most.", show_default=False)
+    ] = None,
     allow_out_of_order: Annotated[
         bool, typer.Option("--allow-out-of-order", help="As for up: with what is older than an applied migration.")
     ] = False,
@@ -46,6 +49,7 @@ def plan(
             database,
             folder,
             to=to,
+            steps=steps,
             options=migrate.Options(
                 lock_timeout=lock_timeout, statement_timeout=statement_timeout, allow_out_of_order=allow_out_of_order
             ),

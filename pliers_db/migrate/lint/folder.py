@@ -53,14 +53,17 @@ class Loose:
 def read_loosely(path: Path) -> Loose:
     """Read every migration that can be read.
 
-    :raises NoMigrations: no such folder, or nothing in it.
+    :raises InputError: no such folder, nothing in it, or a name that cannot be one.
     """
     try:
         return Loose(path, *_orderly(files.read_folder(path)))
     except NoMigrations:
         raise
     except InputError:
-        return _piece_by_piece(path)
+        loose = _piece_by_piece(path)
+        if any(t.hit.rule != "PL024" for t in loose.trouble):
+            return loose
+        raise  # a mistake that no rule is about must not be passed over
 
 
 def _orderly(folder: Folder) -> tuple[tuple[MigrationFile, ...], tuple[Trouble, ...]]:
