@@ -6,6 +6,7 @@ import errno
 import json
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -128,13 +129,15 @@ def _back_up(
     with repository.incoming(source.database) as incoming:
         dump = Dump(recipe, database.target, incoming.path, row[0], options.wait, _application(incoming.id))
         with (
+            ThreadPoolExecutor(1, thread_name_prefix="globals") as aside,
             reading(database, conn, snapshot=row[0], hashes=options.hashes, lock_timeout=options.wait) as contents,
             reporter.task(f"Dumping {source.database}", total=expected, unit="bytes") as task,
         ):
+            globals_read = aside.submit(_read_globals, recipe, database.target, options)
             dumped = dump.run(tables, contents.check, task, reporter)
             task.note("comparing" if options.hashes else "counting")
             held = contents.result()
-        roles, warnings = _read_globals(recipe, database.target, options)
+            roles, warnings = globals_read.result()
         small = {
             CATALOG_FILE: json.dumps(catalog.as_dict(), indent=1).encode(),
             PROPERTIES_FILE: json.dumps(properties.as_dict(), indent=1).encode(),

@@ -32,9 +32,9 @@ class Journal:
         self._write("warning", message)
         self._reporter.warn(message)
 
-    def error(self, message: str) -> None:
-        """Write only into the file: how a run has failed is told elsewhere."""
-        self._write("error", message)
+    def result(self, message: str, *, failed: bool = False) -> None:
+        """Write how the run has ended, only into the file: elsewhere it is told as the result, or the error."""
+        self._write("error" if failed else "info", message)
 
     @contextmanager
     def task(self, title: str, total: float | None = None, unit: str = "") -> Iterator[Task]:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pliers_db.backup import manifest as manifests
 from pliers_db.backup.manifest import BadManifest, NewerManifest, StoredFile, load_manifest
-from pliers_db.backup.repository import LATEST, SUMS, Backup, Repository, slug
+from pliers_db.backup.repository import LATEST, SUMS, Backup, Repository, slug, sums_of
 from pliers_db.backup.retention import Candidate, Retention, Verdict, decide
 from pliers_db.backup.store import Store, Stored
 from pliers_db.errors import BackupNotFound
@@ -103,7 +103,7 @@ class Remote:
                     task.note(file.path)
                     pieces = _checked(_pieces_of(backup.path / file.path), file, repository, backup)
                     self.store.upload(f"{folder}/{file.path}", pieces, file.size, task.advance)
-            self.store.write(f"{folder}/{SUMS}", (backup.path / SUMS).read_bytes())
+            self.store.write(f"{folder}/{SUMS}", sums_of(backup.manifest).encode())
             there = {each.path.removeprefix(f"{folder}/"): each for each in self.store.objects(folder)}
             if not self._holds(backup, there):
                 raise repository.corrupt(backup, f"{self.store.url} shows other sizes than were sent")

@@ -272,8 +272,7 @@ class Repository:
 
     def publish(self, incoming: Incoming, manifest: Manifest) -> Backup:
         """Give a finished backup its place; after this it survives a crash."""
-        sums = "".join(f"{file.sha256}  {file.path}\n" for file in manifest.files)
-        write_atomic(incoming.path / SUMS, sums)
+        write_atomic(incoming.path / SUMS, sums_of(manifest))
         for file in manifest.files:
             (incoming.path / file.path).chmod(0o600)
             sync_file(incoming.path / file.path)
@@ -342,6 +341,11 @@ def _inspect(folder: Path) -> Backup:
             problem = f"{stored.path} has {size:,} bytes instead of {stored.size:,}"
             return Backup(folder.name, folder, manifest, problem)
     return Backup(folder.name, folder, manifest)
+
+
+def sums_of(manifest: Manifest) -> str:
+    """The text of ``SHA256SUMS``, for ``sha256sum --check``."""
+    return "".join(f"{file.sha256}  {file.path}\n" for file in manifest.files)
 
 
 def slug(database: str) -> str:

@@ -117,10 +117,10 @@ def nightly(
                 hooks=hooks,
                 remote=open_remote(settings) if section.get("remote") else None,
             )
-            reporter.info(told(done.backup))
+            journal.result(told(done.backup))
     except PliersError as error:
         if journal is not None:
-            journal.error(". ".join(filter(None, [error.message, error.why])))
+            journal.result(". ".join(filter(None, [error.message, error.why])), failed=True)
         if cron and not json:
             _fold(error)
         raise
@@ -132,6 +132,8 @@ def nightly(
                 "broken": [{"id": backup.id, "problem": backup.problem} for backup in done.broken],
             }
         )
+    elif not console.quiet:
+        emit(told(done.backup))
     for backup in done.broken:
         reporter.warn(f"Backup {backup.id} is {backup.state}: {backup.problem} ({backup.path})")
     if not done.backup.good:

@@ -52,7 +52,7 @@ def schedule(
         at=parse_time(at),
         program=(sys.executable, "-P", "-m", "pliers_db"),
         arguments=("--verify",) if verify else (),
-        variables={name: os.environ[name] for name in _NEEDED if os.environ.get(name)},
+        variables={name: os.path.abspath(os.environ[name]) for name in _NEEDED if os.environ.get(name)},
     )
     texts = (
         {"crontab": plan.cron()}
