@@ -26,7 +26,7 @@ from pliers_db.db.connect import explain
 from pliers_db.db.lent import NOTHING, SESSION
 from pliers_db.db.pgbouncer import Passage, noticed
 from pliers_db.db.session import check_wipe, send_wipe
-from pliers_db.db.supply import FRESH
+from pliers_db.db.supply import FRESH, IDLE
 from pliers_db.db.transaction import rollback
 from pliers_db.errors import ConnectFailed
 from pliers_db.log import get_logger
@@ -251,6 +251,16 @@ class AsyncSupply:
         if self._closed or self.loop.is_closed():
             self._lose(conn)
             return
+        if (
+            conn.footprint is NOTHING
+            and not (conn.stirred or conn.mending or self._waiting)
+            and conn.pgconn.transaction_status == IDLE
+            and now < conn._expire_at
+            and conn.baseline.stands(conn)
+        ):  # nothing to do, as mostly
+            conn.fit_until = now + FRESH
+            self._idle.append(conn)
+            return
         if conn.mending is not None:
             self._cleaning += 1
             self._spawn(self._tidy(conn), "clean up")
@@ -298,16 +308,14 @@ class AsyncSupply:
         if conn.back_at >= conn._expire_at:
             self._lose(conn)
             return
-        conn.fit_until = min(conn.back_at + FRESH, conn._expire_at)
+        conn.fit_until = conn.back_at + FRESH
         try:
+            conn.baseline.restore(conn)
             if conn.footprint is not NOTHING:
-                conn.baseline.restore(conn)
                 if not conn.pooled:
                     send_wipe(conn, conn.footprint)
                     conn.wiping, conn.fit_until = conn.footprint, 0.0
                 conn.footprint = NOTHING
-            elif conn.stirred or not conn.baseline.stands(conn):
-                conn.baseline.restore(conn)
         except Exception as error:  # noqa: BLE001  a connection that cannot be cleaned is dropped
             self._unclean(conn, str(error))
         else:
