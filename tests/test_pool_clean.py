@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg.rows import dict_row
+from psycopg.rows import dict_row, tuple_row
 from psycopg.types.json import set_json_loads
 
 from pliers_db.config import PoolSettings, Target
@@ -130,6 +130,26 @@ def _handlers(conn: Connection) -> None:
 @pytest.mark.parametrize("change", [_autocommit, _isolation, _factories, _adapters, _handlers])
 def test_the_object_is_as_new(change: Callable[[Connection], None], database: Database) -> None:
     lend(database, change)
+    _is_as_new(database)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        ("row_factory", dict_row),
+        ("cursor_factory", psycopg.ClientCursor),
+        ("server_cursor_factory", psycopg.Cursor),
+        ("prepare_threshold", None),
+        ("prepared_max", 1),
+    ],
+)
+def test_a_single_attribute_is_noticed(attribute: str, value: object, database: Database) -> None:
+    """Whether anything has to be put back is asked first, attribute by attribute."""
+    lend(database, lambda conn: setattr(conn, attribute, value))
+    _is_as_new(database)
+
+
+def _is_as_new(database: Database) -> None:
     with database.connection(autocommit=True) as conn:
         assert conn.autocommit
         assert conn.isolation_level is None
@@ -137,6 +157,8 @@ def test_the_object_is_as_new(change: Callable[[Connection], None], database: Da
         assert conn.deferrable is None
         assert conn.prepare_threshold == 5
         assert conn.prepared_max == 100
+        assert conn.row_factory is tuple_row
+        assert conn.server_cursor_factory is psycopg.ServerCursor
         assert type(conn.cursor()) is PooledCursor
         assert conn.execute("select '[1]'::json").fetchone() == ([1],)
         conn.execute("do $$ begin raise notice 'hello'; end $$")

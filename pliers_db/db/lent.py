@@ -17,6 +17,9 @@ from pliers_db.db.pgbouncer import Passage
 from pliers_db.db.session import Baseline
 from pliers_db.db.watchdog import cut
 
+NOTHING: Final = Footprint.NOTHING
+SESSION: Final = Footprint.SESSION
+
 # psycopg runs everything as a generator. The name of its function tells what it does, its argument the statement.
 _HARMLESS: Final = frozenset(
     {"_commit_gen", "_rollback_gen", "_enter_gen", "_exit_gen", "_set_autocommit_gen", "_set_isolation_level_gen"}
@@ -41,10 +44,6 @@ def statement_of(gen: Any) -> Any:
     if argument is not None:
         return gen.gi_frame.f_locals.get(argument, ...)
     return None if name in _HARMLESS else ...
-
-
-SESSION: Final = Footprint.SESSION
-NOTHING: Final = Footprint.NOTHING
 
 
 def _stirring(name: str) -> Any:
