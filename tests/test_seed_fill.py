@@ -118,6 +118,29 @@ def test_single_tables_can_be_asked_for_or_left_alone(conn: Connection) -> None:
     assert [t.table for t in fill(conn, 3, exclude=["public.a"]).tables if t.added] == ["public.b"]
 
 
+def test_rows_come_after_those_that_they_refer_to_and_crowd_at_a_few_of_them(conn: Connection) -> None:
+    conn.execute(
+        "create table shops (id serial primary key, created_at timestamptz not null);"
+        " create table orders (id serial primary key, shop_id int not null references shops,"
+        " created_at timestamptz not null, paid_at timestamptz, updated_at timestamptz not null)"
+    )
+    fill(conn, {"shops": 40})
+    fill(conn, {"orders": 800})
+    row = conn.execute(
+        "select count(*) filter (where o.created_at >= s.created_at),"
+        " count(*) filter (where o.paid_at >= o.created_at), count(paid_at),"
+        " count(*) filter (where o.updated_at >= o.created_at), max(o.updated_at) <= '2026-01-01Z'"
+        " from orders o join shops s on s.id = shop_id"
+    ).fetchone()
+    assert row is not None
+    assert (row[0], row[1], row[3], row[4]) == (800, row[2], 800, True)
+    top = conn.execute(
+        "select sum(n) from (select count(*) as n from orders group by shop_id order by 1 desc limit 4) as t"
+    ).fetchone()
+    assert top is not None
+    assert 200 < top[0] < 500  # evenly spread: 80
+
+
 def test_made_texts_are_nobodys(conn: Connection) -> None:
     conn.execute(
         "create table c (id serial primary key, email text not null, phone text not null, website text not null)"

@@ -16,6 +16,7 @@ from pliers_db.db import Connection, load_queries
 from pliers_db.progress import SILENT, Reporter
 from pliers_db.seed import ledger
 from pliers_db.seed.graph import together
+from pliers_db.seed.lifetimes import birth_of
 from pliers_db.seed.load import advance_sequences
 from pliers_db.seed.maker import Impossible, Maker, Population
 from pliers_db.seed.overrides import Overrides
@@ -172,7 +173,7 @@ class Failed(Exception):
 
 
 def keys_of(found: Survey) -> dict[str, list[str]]:
-    """The columns of each table that others refer to, or that must differ."""
+    """The columns of each table that others refer to, that must differ, or that say when a row was made."""
     keys: dict[str, dict[str, None]] = {}
     for name, table in found.tables.items():
         own = keys.setdefault(name, {})
@@ -181,6 +182,7 @@ def keys_of(found: Survey) -> dict[str, list[str]]:
         for key in table.table.foreign_keys:
             own |= dict.fromkeys(key.columns)
             keys.setdefault(key.target, {}).update(dict.fromkeys(key.target_columns))
+        own |= dict.fromkeys(name for name in [birth_of(table.table.columns)] if name)
     return {name: list(columns) for name, columns in keys.items()}
 
 
