@@ -298,12 +298,12 @@ def test_killed_anywhere_it_leaves_nothing_and_then_makes_the_same_rows(made: Se
     cli = Cli(made.root, {"DATABASE_URL": url_of(made.target)})
     made.run()
     whole = digest(made.conn)
-    for number in range(8):
+    for number in range(4):
         clean_all(made)
         process = subprocess.Popen(
             [sys.executable, "-m", "pliers_db", "seed", "--env", "dev", "--quiet"], cwd=cli.folder, env=cli.environ()
         )
-        time.sleep(0.4 + 0.12 * number)
+        time.sleep(0.5 + 0.25 * number)
         process.send_signal(signal.SIGKILL)
         process.wait()
         found = set(digest(made.conn).values())

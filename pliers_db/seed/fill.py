@@ -18,11 +18,12 @@ from pliers_db.seed import ledger
 from pliers_db.seed.graph import together
 from pliers_db.seed.lifetimes import birth_of
 from pliers_db.seed.load import advance_sequences
-from pliers_db.seed.maker import Impossible, Maker, Population
+from pliers_db.seed.maker import Maker
 from pliers_db.seed.overrides import Overrides
 from pliers_db.seed.schema import Table
 from pliers_db.seed.spec import Spec
 from pliers_db.seed.survey import Survey, Surveyed, survey
+from pliers_db.seed.units import Impossible, Population
 
 _QUERIES = load_queries("pliers_db.seed", "sql/fill.sql")
 Cells = dict[str, str | None]

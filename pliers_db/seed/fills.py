@@ -16,11 +16,11 @@ from pliers_db.seed.fill import Failed, Made, insert, keys_of, make_group, prese
 from pliers_db.seed.graph import together
 from pliers_db.seed.hashing import GENERATOR_VERSION
 from pliers_db.seed.load import Difference, TableOutcome, advance_sequences
-from pliers_db.seed.maker import Population
 from pliers_db.seed.overrides import Overrides
 from pliers_db.seed.schema import Schema
 from pliers_db.seed.spec import PER, SCALES, FillSpec, Spec
 from pliers_db.seed.survey import survey
+from pliers_db.seed.units import Population
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,11 @@ from pliers_db.errors import BadSeedFile
 from pliers_db.seed import editors
 from pliers_db.seed.fill import Failed, keys_of, make_group, present
 from pliers_db.seed.graph import together
-from pliers_db.seed.maker import Maker, Population, Unit
+from pliers_db.seed.maker import Maker
 from pliers_db.seed.schema import Table
 from pliers_db.seed.spec import SHARED_FILE, Spec, folder_of, read_spec
 from pliers_db.seed.survey import Survey, Surveyed, survey
+from pliers_db.seed.units import Population, Unit
 
 FILE = "50-fill.toml"
 _SHARED = """# What all environments share. The format: docs/seeds.md

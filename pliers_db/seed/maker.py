@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,16 +9,15 @@ from decimal import Decimal
 from functools import cached_property
 
 from pliers_db.db import Connection
-from pliers_db.seed.choices import Choices, numbered
-from pliers_db.seed.demands import Demand, demand_on, literals_of, orders, parsed, understood
-from pliers_db.seed.hashing import GENERATOR_VERSION, Draw, key_of
+from pliers_db.seed.demands import orders, parsed, understood
+from pliers_db.seed.hashing import Draw
 from pliers_db.seed.lifetimes import birth_of, moved, read
 from pliers_db.seed.overrides import Overrides
 from pliers_db.seed.schema import ForeignKey
 from pliers_db.seed.spec import Spec
-from pliers_db.seed.supply import Supply
 from pliers_db.seed.survey import Surveyed, Unique
-from pliers_db.seed.trial import Trial, Verdict, readable
+from pliers_db.seed.trial import Trial, Verdict
+from pliers_db.seed.units import Impossible, Population, Stock, Unit
 
 NULLS = 0.1
 """The chance of NULL where it is allowed and nothing is said."""
@@ -32,46 +29,6 @@ SPAN = 2 * 365 * 86400
 """Seconds before the seeds' present in which times lie if nothing else is said."""
 NUMBERS = frozenset({"smallint", "integer", "bigint", "numeric", "real", "double precision"})
 MOMENTS = frozenset({"date", "timestamp without time zone", "timestamp with time zone"})
-_OID = re.compile(r"'\d+'::oid")
-
-
-class Impossible(Exception):
-    """No row of a table can be made: ``column`` and ``reason`` say why."""
-
-    def __init__(self, reason: str, column: str = "") -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.column = column
-
-
-@dataclass
-class Population:
-    """The rows that others may refer to: those that are there already, then those to be made."""
-
-    rows: list[dict[str, str | None]] = field(default_factory=list)
-    present: int = 0
-    """How many of them were there."""
-    start: int = 0
-    """The number of the first row to be made."""
-    highest: Mapping[str, int] = field(default_factory=dict)
-    """The highest number in each numbered column."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """Columns that get their values together: a reference, the ends of a range, or one column alone."""
-
-    columns: tuple[str, ...]
-    choices: Choices | None = None
-    link: ForeignKey | None = None
-    nullable: bool = False
-    """NULL may be drawn."""
-    hints: tuple[str, ...] = ()
-    """Constants that stand in CHECKs on the column: where nothing else fits, one of them may."""
-
-    @property
-    def name(self) -> str:
-        return self.link.name if self.link else self.columns[0]
 
 
 @dataclass
@@ -91,14 +48,6 @@ class _Row:
 def _skewed(draw: Draw, count: int) -> int:
     """A place from 0 to ``count`` - 1, the first ones oftener: a tenth of the places gets a third of the draws."""
     return draw.below(count) * draw.sub("skew").below(count + 1) // (count + 1)
-
-
-def _documents(keys: Sequence[str]) -> tuple[str, ...]:
-    """Documents with the keys that a CHECK speaks of."""
-    values: list[object] = [[], {}, "text", 1, True]
-    found: list[object] = [dict.fromkeys(keys, value) for value in values]
-    found += [{key: value} for key in keys[:6] for value in values]
-    return tuple(json.dumps(document) for document in [*found, [], {}])
 
 
 class Maker:
@@ -126,8 +75,8 @@ class Maker:
         self.own = populations[table.table.name]
         self.count = count
         self.late_keys = late
-        self.notes: list[str] = []
-        self.left_out: set[str] = set()
+        self.stock = Stock(conn, spec, table, self.own)
+        self.notes, self.left_out = self.stock.notes, self.stock.left_out
         if table.obstacle:
             raise Impossible(table.obstacle)
         # The widest first: it says the most about what the others may be.
@@ -159,10 +108,10 @@ class Maker:
         spans = {name for pair in self.table.spans for name in pair if not set(pair) & self.linked}
         for low, high in self.table.spans:
             if low in spans and high in spans:
-                units.append(Unit((low, high), self._span(low, high)))
+                units.append(Unit((low, high), self.stock.span(low, high)))
         for name in self.table.table.columns:
             if name not in self.table.generated and name not in {*self.linked, *spans, *self.said}:
-                unit = self._free(name)
+                unit = self.stock.free(name)
                 if unit is not None:
                     units.append(unit)
         return units
@@ -178,77 +127,6 @@ class Maker:
     @cached_property
     def _alone(self) -> set[frozenset[str]]:
         return {frozenset(unique.columns) for unique in self.table.uniques}
-
-    @cached_property
-    def _must_differ(self) -> set[str]:
-        return {column for unique in self.table.uniques for column in unique.columns}
-
-    def demand(self, name: str) -> Demand:
-        """What the CHECKs say about a column by itself."""
-        found = Demand()
-        for check in self.table.checks:
-            if name in check.columns:
-                found = found.also(demand_on(parsed(check.expression), name))
-        return found
-
-    def _choices(self, name: str) -> Choices | None:
-        supply = Supply(self.spec, self._key(name), lambda kind, texts: readable(self.conn, kind, texts))
-        distinct = name in self._must_differ
-        return supply.of(self.table.kinds[name], self.demand(name), name=name, distinct=distinct)
-
-    def _free(self, name: str) -> Unit | None:
-        column = self.table.table.columns[name]
-        demand = self.demand(name)
-        must = name in self.table.not_null or demand.not_null
-        choices: Choices | None
-        if column.numbered:
-            limits = {"smallint": 15, "integer": 31}
-            bits = limits.get(self.table.kinds[name].name, 63)
-            first = self.own.highest.get(name, 0) - self.own.start + 1
-            if demand.low is not None and demand.low.lstrip("-").isdigit():
-                first = max(first, int(demand.low) + demand.above)
-            choices = numbered(first, (1 << bits) - 1)
-        else:
-            choices = self._choices(name)
-        if choices is None or choices.size < 1:
-            kind = self.table.kinds[name].sql
-            if column.default is not None:
-                self.left_out.add(name)
-                self.notes.append(f"{name}: its default, for no value of type {kind} is known")
-                return None
-            if not must:
-                self.left_out.add(name)
-                self.notes.append(f"{name}: NULL, for no value of type {kind} is known")
-                return None
-            raise Impossible(f"no value of type {kind} is known that its CHECKs allow", name)
-        return Unit((name,), choices, nullable=not must, hints=self._hints(name))
-
-    def _hints(self, name: str) -> tuple[str, ...]:
-        found: dict[str, None] = {}
-        for check in self.table.checks:
-            if name in check.columns:
-                # An oid in it is another one in another database: the rows must not be.
-                found |= dict.fromkeys(literals_of(parsed(_OID.sub("0", check.expression))))
-        for text in list(found):
-            if text.lstrip("-").isdigit():
-                found |= dict.fromkeys([str(int(text) + 1), str(int(text) - 1)])
-        kind = self.table.kinds[name]
-        if kind.name in ("json", "jsonb"):
-            return _documents([text for text in found if text.isidentifier()])
-        texts = list(found)[:40]
-        return tuple(texts if kind.textual else readable(self.conn, kind, texts)) if texts else ()
-
-    def _span(self, low: str, high: str) -> Choices:
-        """Two ends of ranges that do not overlap."""
-        bound = self._choices(low)
-        if bound is None or bound.size < 4:
-            raise Impossible("no ranges without overlap are known", low)
-        return Choices(
-            bound.size // 4,
-            lambda n: f"{bound.nth(n * 4)}\x1f{bound.nth(n * 4 + 2)}",
-            "ranges",
-            (bound.common or bound.size) // 4,
-        )
 
     def _watched(self) -> list[Unique]:
         """Give one column of each unique key values that all differ; where none can, the rows are watched."""
@@ -385,7 +263,7 @@ class Maker:
     def _fill(self, row: _Row) -> None:
         row.cells, row.problem, row.floor = {}, "", None
         for unit in self.units:
-            draw = Draw(self._key(unit.name), row.number)
+            draw = Draw(self.stock.key(unit.name), row.number)
             tries = row.tries.get(unit.name, 0)
             if tries:
                 draw = draw.sub(tries)
@@ -411,7 +289,7 @@ class Maker:
         if unit.name in self.distinct and not (unit.hints and tries > 3 and draw.sub("hint").chance(0.6)):
             # Each try has numbers of its own: no two rows ever meet.
             number = (row.number + tries * (self.own.start + self.count)) % choices.size
-            text = choices.distinct(number, self._key(unit.name))
+            text = choices.distinct(number, self.stock.key(unit.name))
         elif unit.nullable and draw.sub("null").chance(0.4 if tries else NULLS):
             text = None
         elif tries and unit.hints and draw.sub("hint").chance(0.6):
@@ -483,13 +361,13 @@ class Maker:
         """A column of a reference that leads nowhere, and that must have a value all the same."""
         if name not in self.table.not_null or name in self.late or row.problem:
             return None
-        unit = self._fallback.get(name) or self._free(name)
+        unit = self._fallback.get(name) or self.stock.free(name)
         if unit is None or unit.choices is None:
             return None
         self._fallback[name] = unit
-        if name in self._must_differ and unit.choices.size > row.number:
-            return unit.choices.distinct(row.number, self._key(name))
-        return unit.choices.draw(Draw(self._key(name), row.number))
+        if name in self.stock.must_differ and unit.choices.size > row.number:
+            return unit.choices.distinct(row.number, self.stock.key(name))
+        return unit.choices.draw(Draw(self.stock.key(name), row.number))
 
     def _own(self, row: _Row, key: ForeignKey) -> None:
         """A reference of a row to itself."""
@@ -497,7 +375,7 @@ class Maker:
             if theirs not in row.cells:
                 for unit in self.units:
                     if theirs in unit.columns and unit.link is None:
-                        self._value(row, unit, Draw(self._key(unit.name), row.number), row.tries.get(unit.name, 0))
+                        self._value(row, unit, Draw(self.stock.key(unit.name), row.number), row.tries.get(unit.name, 0))
             row.cells[ours] = row.cells.get(theirs)
 
     def _candidates(self, key: ForeignKey, fixed: tuple[int, ...], wanted: tuple[str | None, ...]) -> Sequence[int]:
@@ -525,6 +403,3 @@ class Maker:
                 row.update({a: target.get(b) for a, b in zip(key.columns, key.target_columns, strict=True)})
             elif not self._may_miss(key):
                 raise Impossible(f"{key.name} needs a row of {key.target}, and there is none", key.columns[0])
-
-    def _key(self, name: str) -> int:
-        return key_of(GENERATOR_VERSION, self.spec.seed, self.table.table.name, name, "fill")
