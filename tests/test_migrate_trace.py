@@ -99,6 +99,15 @@ CASES: dict[str, tuple[str, list[str]]] = {
         "create index t_b on t (b)",
         [f"SHARE on public.t: {SRX}", "reads all of public.t: to build the index"],
     ),
+    "an index built anew": (
+        "reindex index t_b",
+        [
+            "ACCESS EXCLUSIVE on public.t_b: every query that could use it waits, reads too",
+            f"SHARE on public.t: {SRX}",
+            "builds public.t_b anew",
+            "reads all of public.t: to build the index",
+        ],
+    ),
     "an index that goes": ("drop index t_b", [AX]),
     "a column that goes with what hangs on it": (
         "alter table t drop d cascade",

@@ -28,7 +28,7 @@ def purpose_of(sql: str) -> str:
     sub = enums.AlterTableType
     contype = enums.ConstrType
     match _tree(sql):
-        case ast.IndexStmt():
+        case ast.IndexStmt() | ast.ReindexStmt():
             return "to build the index"
         case ast.UpdateStmt() | ast.DeleteStmt() | ast.MergeStmt():
             return "to find the rows that it changes"
