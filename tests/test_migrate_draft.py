@@ -105,6 +105,17 @@ def test_what_the_draft_does_not_do_is_listed_one_by_one_and_stands_in_it(
     assert any("index public.orders.broken: its copy" in line for line in draft(live, FILES).up.by_hand)
 
 
+def test_why_the_tool_cannot_look_at_a_database_is_told(
+    base: None, live: Side, draft: Callable[[Side, Side], Draft], conn: Connection
+) -> None:
+    # pgmig has no order for a view that reads a materialized view, and gives up on the whole database.
+    conn.execute("create materialized view m as select 1 as x; create view v as select x from m")
+    found = draft(FILES, live)
+    assert not found.proved
+    assert found.up.by_hand[0].startswith("all of it, for pgmig cannot process this database")
+    assert {"create materialized view public.m", "create view public.v"} <= set(found.up.by_hand)
+
+
 @pytest.mark.parametrize("fault", ["says nothing", "says nonsense", "leaves one out"])
 def test_a_tool_that_is_wrong_cannot_make_the_claim_wrong(
     fault: str,
@@ -168,11 +179,9 @@ def test_the_command_writes_a_migration_and_its_rollback_that_up_takes(
     write("0000_role", f'create role "{role}"; create role {role}_2;', f'drop role "{role}"; drop role {role}_2;')
     assert cli("migrate", "up", "--allow-out-of-order").code == 0
     conn.execute("alter table orders add seen bool")
-    shown = cli("migrate", "diff")  # its copies need the roles that the migrations make
-    conn.execute(f'drop role "{role}"; drop role {role}_2')
-    assert (shown.code, "ADD COLUMN" in shown.out) == (0, True), shown.err
     done = cli("migrate", "diff", "--write", "--name", "seen", "--json")
-    assert (done.code, done.json["proved"]) == (0, True), done.err
+    assert (done.code, done.json["proved"]) == (0, True), done.err  # its copies need the roles of the migrations
+    conn.execute(f'drop role "{role}"; drop role {role}_2')
     assert Path(done.json["path"]).name == "0002_seen.sql"
     assert Path(done.json["path"]).read_text().startswith("-- depends: 0001_base\n-- seen\n\n")
     conn.execute("alter table orders drop seen")

@@ -128,9 +128,9 @@ def make_draft(
         differences = diff(source, wanted, ignore=maker.ignored)
         if not differences:
             return Draft(start.name, goal.name, (), Script((), ()), Script((), ()), trial.version)
-        there, back = _generate(first, second)
+        there, back, refusal = _generate(first, second)
         up = _tried(maker, trial, there, wanted)
-        up = replace(up, by_hand=(*_not_copied(diff(began, source, ignore=maker.ignored)), *up.by_hand))
+        up = replace(up, by_hand=(*refusal, *_not_copied(diff(began, source, ignore=maker.ignored)), *up.by_hand))
         down = _tried(maker, trial, back, began)
         return Draft(start.name, goal.name, differences, up, down, trial.version)
 
@@ -190,19 +190,23 @@ def _need_pgmig() -> None:
         ) from error
 
 
-def _generate(first: Bench, second: Bench) -> tuple[list[str], list[str]]:
-    """The statements there and back, as pgmig writes them; none if it cannot look at the databases at all."""
+def _generate(first: Bench, second: Bench) -> tuple[list[str], list[str], list[str]]:
+    """The statements there and back, as pgmig writes them.
+
+    :returns: and why there are none, if it cannot look at the databases at all: then every difference is found to be
+        left by the trial, and listed.
+    """
     from pgmig import PgmigError
 
     try:
-        return _pgmig(first, second), _pgmig(second, first)
+        return _pgmig(first, second), _pgmig(second, first), []
     except PgmigError:
         _hide(first.conn)
         _hide(second.conn)
     try:
-        return _pgmig(first, second), _pgmig(second, first)
-    except PgmigError:
-        return [], []  # then every difference is found to be left, and listed
+        return _pgmig(first, second), _pgmig(second, first), []
+    except PgmigError as error:
+        return [], [], [f"all of it, for {error}"]
 
 
 def _pgmig(start: Bench, goal: Bench) -> list[str]:
@@ -222,7 +226,7 @@ def _hide(conn: Connection) -> None:
     for (statement,) in conn.execute(_QUERIES["unknown_to_pgmig"]).fetchall():
         try:
             conn.execute(statement)
-        except psycopg.errors.UndefinedObject:  # went with another one
+        except psycopg.DatabaseError:  # it went with another one, or cannot go: then pgmig says so once more
             continue
 
 
