@@ -18,7 +18,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -39,7 +39,7 @@ from pliers_db.errors import BadMigration
 from pliers_db.migrate.blockers import BlockerWatch
 from pliers_db.migrate.failures import connection_lost, rolled_back, say_who
 from pliers_db.migrate.files import MigrationFile, RollbackFile, migration_hash
-from pliers_db.migrate.history import MIGRATION_TABLE, OWN_TABLE, PROGRESS_TABLE, Progress
+from pliers_db.migrate.history import MIGRATION_TABLE, OWN_TABLE, PROGRESS_TABLE, Progress, yoyo_now
 from pliers_db.migrate.script import Script, transaction_script
 from pliers_db.migrate.stepwise import run_stepwise
 from pliers_db.units import format_duration
@@ -176,7 +176,7 @@ class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
             "migration_hash": migration.hash if migration else None,
             "username": user,
             "hostname": host,
-            "created_at_utc": _now(),
+            "created_at_utc": yoyo_now(),
             "operation": operation,
         }
 
@@ -253,7 +253,7 @@ class PooledBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         :param ms: how long it took; default: since the beginning of its message.
         :param at: when it was applied, if not now (UTC, without a zone).
         """
-        now = at or _now()
+        now = at or yoyo_now()
         mark = self.mark_migration_sql if what in (APPLY, MARK) else self.unmark_migration_sql
         data = {"migration_hash": migration.hash, "migration_id": migration.id, "when": now}
         statements = [
@@ -396,11 +396,6 @@ def migration_list(migrations: list[SqlMigration], hooks: Sequence[SqlMigration]
 
 def _is_about_locks(error: psycopg.Error) -> bool:
     return failure_class(error) in (ErrorClass.LOCK, ErrorClass.RERUN)
-
-
-def _now() -> datetime:
-    """yoyo's columns hold UTC without a zone."""
-    return datetime.now(UTC).replace(tzinfo=None)
 
 
 @cache

@@ -84,6 +84,11 @@ class History:
         return {a.id for a in self.applied}
 
 
+def yoyo_now() -> datetime:
+    """The time as yoyo writes it: its columns hold UTC without a zone."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
 def read_history(conn: Connection, folder: Folder | None = None, schema: str | None = None) -> History:
     """Read which migrations are applied.
 

@@ -16,7 +16,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 
 import psycopg
 from psycopg import sql
@@ -25,7 +25,7 @@ from psycopg.pq import TransactionStatus
 from pliers_db.db import Connection
 from pliers_db.db.locks import LockName, SchemaLock, advisory_unlock, lock_holders, try_advisory_lock
 from pliers_db.errors import MigrationLocked
-from pliers_db.migrate.history import OWN_TABLE, PROGRESS_TABLE, QUERIES
+from pliers_db.migrate.history import OWN_TABLE, PROGRESS_TABLE, QUERIES, yoyo_now
 from pliers_db.progress import Reporter
 from pliers_db.units import format_duration
 
@@ -92,7 +92,7 @@ def _take_row(conn: Connection, schema: str, deadline: float, reporter: Reporter
     _create_tables(conn, schema)
     row_table, owner_table = sql.Identifier(schema, "yoyo_lock"), sql.Identifier(schema, "_pliers_lock")
     found: list[tuple[int, datetime, bool, str | None]] = []
-    taken = _now()
+    taken = yoyo_now()
     select = sql.SQL(QUERIES["lock_row"]).format(rows=row_table, owners=owner_table)
     delete = sql.SQL("delete from {} where pid = %s and ctime is not distinct from %s")
 
@@ -104,10 +104,10 @@ def _take_row(conn: Connection, schema: str, deadline: float, reporter: Reporter
             with conn.transaction():
                 conn.execute(delete.format(row_table), [pid, ctime])
                 conn.execute(sql.SQL("delete from {}").format(owner_table))
-            age = format_duration((_now() - ctime).total_seconds())
+            age = format_duration((yoyo_now() - ctime).total_seconds())
             reporter.warn(f"removed the lock of a run that died (process {pid} on {host}, {age} ago)")
         nonlocal taken
-        taken = _now()
+        taken = yoyo_now()
         try:
             with conn.transaction():
                 conn.execute(sql.SQL("delete from {}").format(owner_table))
@@ -131,7 +131,7 @@ def _take_row(conn: Connection, schema: str, deadline: float, reporter: Reporter
         if not found:
             return "yoyo"
         pid, ctime, _, _ = found[0]
-        age = f", for {format_duration((_now() - ctime).total_seconds())}" if ctime else ""
+        age = f", for {format_duration((yoyo_now() - ctime).total_seconds())}" if ctime else ""
         return f"yoyo (process {pid}{age})"
 
     _poll(
@@ -201,7 +201,3 @@ def _usable(conn: Connection) -> bool:
     elif not conn.closed and conn.info.transaction_status != TransactionStatus.IDLE:
         conn.rollback()
     return not conn.closed
-
-
-def _now() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None)

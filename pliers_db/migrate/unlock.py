@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 
 from psycopg import sql
 from psycopg.rows import dict_row
@@ -13,7 +13,7 @@ from pliers_db.db import Connection, Database
 from pliers_db.db.locks import LockName, advisory_unlock, lock_holders, try_advisory_lock
 from pliers_db.errors import LockAlive
 from pliers_db.migrate.apply import guard
-from pliers_db.migrate.history import QUERIES, History, read_history
+from pliers_db.migrate.history import QUERIES, History, read_history, yoyo_now
 from pliers_db.progress import SILENT, Reporter
 from pliers_db.units import format_duration
 
@@ -79,7 +79,7 @@ def _remove(conn: Connection, history: History, environment: Environment, confir
         row = cursor.execute(sql.SQL(query).format(**tables)).fetchone()
         if row is None:
             return Unlocked(None, removed=False)
-        age = format_duration((datetime.now(UTC).replace(tzinfo=None) - row["ctime"]).total_seconds())
+        age = format_duration((yoyo_now() - row["ctime"]).total_seconds())
         who = f"pliers-db on {row['host']}" if row["ours"] else "yoyo"
         holder = f"{who} (process {row['pid']}, taken {age} ago)"
         if not row["ours"]:
