@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -180,6 +181,19 @@ def test_the_first_migration_keeps_owners_that_differ_and_runs_under_stock_yoyo(
         assert tables(conn) == {"a", "b", "c"}
     finally:
         conn.execute(f'drop owned by "{name}"; drop role "{name}"')
+
+
+def test_a_database_that_lives_in_a_schema_of_its_own_is_taken_over_too(
+    conn: Connection, target: Target, project: Path, playground: Server
+) -> None:
+    conn.execute("create schema own; create table own.t (id int)")
+    write_stamp(conn, Environment.TEST)
+    with Database(replace(target, params={"options": "-c search_path=own"})) as database:
+        first = write_first(database, project / "migrations", scratch=playground.target())
+        folder = read_folder(project / "migrations")
+        done = adopt(database, folder, environment=Environment.TEST, scratch=playground.target())
+    assert done.marked == (first.id,)
+    assert conn.execute("select migration_id from own._yoyo_migration").fetchall() == [(first.id,)]
 
 
 def test_a_dump_is_cleaned_of_what_changes_from_run_to_run_and_of_nothing_else() -> None:

@@ -157,7 +157,7 @@ def write_first(
     file = MigrationFile(migration_id, path, body, True, (), None)
     check_files([file])
     with open_workshop(live.major, scratch, reporter) as workshop:
-        bench = workshop.bench(live)
+        bench = workshop.bench(live, [body])
         try:
             bench.run(file)
         except DoesNotRun as error:

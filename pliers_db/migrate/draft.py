@@ -163,9 +163,10 @@ class _Maker:
         major = live.catalog.server_version_num // 10000
         statements = clean(dump(dump_program(major), target, ["--schema-only"]), live.owner)
         statements = ("set local check_function_bodies = off", *statements, *refreshes(live.catalog, statements))
-        bench = self._workshop.bench(self._facts)
+        text = join(statements)
+        bench = self._workshop.bench(self._facts, [text])
         try:
-            bench.run(MigrationFile("copy", Path(f"copy of {name}"), join(statements), True, (), None))
+            bench.run(MigrationFile("copy", Path(f"copy of {name}"), text, True, (), None))
         except DoesNotRun as error:
             raise CannotCompare(
                 f"The schema of {name} cannot be built on the scratch server",
