@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pliers_db.db import Connection
+from pliers_db.config import Target
+from pliers_db.db import Connection, connect
 from pliers_db.seed import Filled, fill
 from tests.fix_schemas import SCHEMAS, random_schema
 from tests.fix_seed import digest
@@ -41,6 +42,14 @@ def test_every_table_of_a_schema_gets_rows_without_a_word_from_anybody(conn: Con
     first = digest(conn)
     assert fill(conn, 5).added == 0
     assert digest(conn) == first
+
+
+@pytest.mark.pg15
+def test_it_works_on_postgresql_15(target15: Target) -> None:
+    with connect(target15) as conn:
+        for name in ("tenants", "scheduling"):
+            conn.execute((SCHEMAS / f"{name}.sql").read_bytes())
+        assert reasons(fill(conn, 3)) == {}
 
 
 def test_the_projects_own_schema_is_filled_and_the_record_of_migrations_is_left_alone(

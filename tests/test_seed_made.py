@@ -85,6 +85,15 @@ def test_a_second_run_changes_nothing_and_proves_it_by_digest(made: Seeds) -> No
     assert digests == {t.table: t.digest for t in first.tables}
 
 
+def test_sql_files_run_after_the_rows_are_made_and_find_their_tables(made: Seeds) -> None:
+    made.conn.execute("create schema other; create table other.log (at timestamptz, zone text)")
+    made.conn.execute(f"alter database {made.target.dbname} set search_path to other, public")
+    made.write("dev/90.sql", "insert into log select max(placed_at), current_setting('timezone') from orders")
+    made.run()
+    zone = made.conn.execute("select current_setting('timezone')").fetchone()
+    assert made.conn.execute("select zone from other.log where at is not null").fetchone() == zone
+
+
 def test_two_databases_get_the_same_rows_whatever_their_number_of_tables(made: Seeds) -> None:
     made.run()
     first = digest(made.conn)

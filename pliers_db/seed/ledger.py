@@ -109,18 +109,36 @@ def open_ledger(conn: Connection) -> None:
         ) from error
 
 
+_SETTINGS = {
+    "datestyle": "ISO, YMD",
+    "timezone": "UTC",
+    "intervalstyle": "postgres",
+    "extra_float_digits": "3",
+    "bytea_output": "hex",
+    "lc_monetary": "C",
+    "search_path": "",
+}
+
+
 @contextmanager
 def settled(conn: Connection) -> Iterator[None]:
-    """Fix what changes how values are written, for hashes that are the same in every session.
-
-    Until the end of the transaction, in which the caller must be.
-    """
-    conn.execute(
-        "set local datestyle to 'ISO, YMD'; set local timezone to 'UTC'; set local intervalstyle to 'postgres';"
-        " set local extra_float_digits to 3; set local bytea_output to 'hex'; set local lc_monetary to 'C';"
-        " set local search_path to ''"
+    """Fix what changes how values are written, for hashes that are the same in every session; afterwards as before."""
+    names = list(_SETTINGS)
+    found = conn.execute(
+        "select current_setting(n) from unnest(%s::text[]) with ordinality as u (n, i) order by i", [names]
     )
+    before = [value for (value,) in found]
+    _set(conn, names, list(_SETTINGS.values()))
     yield
+    # Not after an error: the transaction is lost, and takes its settings along.
+    _set(conn, names, before)
+
+
+def _set(conn: Connection, names: Sequence[str], values: Sequence[str]) -> None:
+    """Until the end of the transaction."""
+    conn.execute(
+        "select set_config(n, v, true) from unnest(%s::text[], %s::text[]) as u (n, v)", [list(names), list(values)]
+    )
 
 
 def key_of_row(table: Table) -> sql.Composed:
