@@ -35,6 +35,12 @@ class Bucket:
     def store(self) -> Store:
         return self.remote.store
 
+    def unfinished(self) -> int:
+        """Uploads that were begun and neither completed nor given up."""
+        place = f"{self.variables['AWS_ENDPOINT_URL']}/{self.url.split('/')[2]}?uploads"
+        with urllib.request.urlopen(place, timeout=10) as answer:
+            return int(answer.read().count(b"<Upload>"))
+
     def names(self) -> list[str]:
         return sorted(each.path for each in self.store.objects())
 

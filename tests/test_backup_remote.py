@@ -93,7 +93,7 @@ def test_a_push_that_breaks_off_leaves_nothing_that_looks_complete_and_the_next_
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(remote_module, "_pieces_of", breaking)
         bucket.remote.push(*made)
-    assert bucket.names() == []  # not even a part of the file
+    assert (bucket.names(), bucket.unfinished()) == ([], 0)  # not even a part of the file
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Store, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         bucket.remote.push(*made)

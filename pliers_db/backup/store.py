@@ -98,12 +98,12 @@ class Store:
         import obstore
 
         with self._telling(f"put {path}"):
-            # Not as a context manager: that would complete the object after an error, too.
-            writer = obstore.open_writer(self._store, path, buffer_size=max(_PART, size // _PARTS), max_concurrency=4)
-            for piece in pieces:
-                writer.write(piece)
-                tick(len(piece))
-            writer.close()
+            part = max(_PART, size // _PARTS)
+            # Left by an error, it has the store forget the parts that have arrived.
+            with obstore.open_writer(self._store, path, buffer_size=part, max_concurrency=4) as writer:
+                for piece in pieces:
+                    writer.write(piece)
+                    tick(len(piece))
 
     def delete(self, paths: list[str]) -> None:
         """Remove objects; one that is gone already is no error."""
