@@ -221,6 +221,21 @@ def test_a_missing_privilege_is_named_with_its_table(shop_seeds: Seeds, role: st
     assert empty(shop_seeds.conn)
 
 
+def test_a_role_may_make_rows_without_seeing_tables_that_they_have_nothing_to_do_with(
+    shop_seeds: Seeds, role: str
+) -> None:
+    shop_seeds.write("dev/10-shop.toml", "fill.countries.rows = 2")
+    shop_seeds.conn.execute(f"revoke all on shops from {role}")
+    with pytest.raises(SeedTargetUnfit, match="ledger") as caught:
+        as_role(shop_seeds, role).run()
+    assert "create schema pliers_seed" in caught.value.fix
+    shop_seeds.conn.execute(f"grant create on database {shop_seeds.target.dbname} to {role}")
+    assert as_role(shop_seeds, role).run().added == 4
+    shop_seeds.write("dev/20-texts.toml", "fill.shops.rows = 2")
+    with pytest.raises(SeedTargetUnfit, match="may not fill shops"):
+        as_role(shop_seeds, role).run()
+
+
 def test_a_sequence_that_the_role_may_not_move_is_named(shop_seeds: Seeds, role: str) -> None:
     shop_seeds.conn.execute(f"revoke all on sequence countries_id_seq from {role}")
     with pytest.raises(SeedTargetUnfit, match="may not fill countries") as caught:

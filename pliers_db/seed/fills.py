@@ -158,7 +158,10 @@ def _make(
     firsts: dict[str, int] = {}
     groups: list[list[Made]] = []
     problems: list[Failed] = []
-    for group in together(table.table for table in found.tables.values()):
+    # Of tables that get no rows only the keys are asked for, and only if others refer to them.
+    meant = {name for name, count in needs.items() if count}
+    meant |= {key.target for name in meant for key in found.schema.tables[name].foreign_keys}
+    for group in together(table.table for name, table in found.tables.items() if name in meant):
         for table in group:
             only = found.tables[table.name].listed.kind == "table"
             here = populations[table.name] = present(conn, table, keys.get(table.name, []), only=only)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -20,7 +20,7 @@ from pliers_db.seed import fills, ledger, load
 from pliers_db.seed.guard import check_environment, check_target
 from pliers_db.seed.hashing import GENERATOR_VERSION
 from pliers_db.seed.plan import Plan, make_plan
-from pliers_db.seed.schema import Schema, read_schema
+from pliers_db.seed.schema import Schema, Table, read_schema
 from pliers_db.seed.spec import Spec, read_spec
 
 TRIAL = 1000
@@ -161,7 +161,7 @@ def run(
         plan, wanted = _chosen(make_plan(spec, schema), schema, options)
         if options.trial:
             wanted = [replace(wish, rows=min(wish.rows, TRIAL)) for wish in wanted]
-        _check_privileges(plan)
+        _check_privileges([*(d.table for d in plan.tables), *(schema.tables[wish.table] for wish in wanted)])
         if options.mode is Mode.RESET and not dry_run:
             delete_seeded(conn, plan, [wish.table for wish in wanted])
         tables = _load(conn, plan, update=options.update, dry_run=dry_run, reporter=reporter)
@@ -287,9 +287,8 @@ def _enter(conn: Connection, spec: Spec) -> Schema:
     return schema
 
 
-def _check_privileges(plan: Plan) -> None:
-    for data in plan.tables:
-        table = data.table
+def _check_privileges(tables: Iterable[Table]) -> None:
+    for table in tables:
         lacking = [what for what, can in (("SELECT", table.can_select), ("INSERT", table.can_insert)) if not can]
         if lacking:
             raise SeedTargetUnfit(
