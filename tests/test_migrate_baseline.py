@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -117,6 +120,22 @@ def test_a_database_that_is_something_else_is_refused_with_the_differences_and_l
     assert conn.execute("select to_regclass('_yoyo_migration'), to_regclass('yoyo_lock')").fetchone() == (None, None)
     accepted = Ignore("public.a.id", "grew by hand"), Ignore("public.more", "a consultant's")
     assert take_over("0002", *accepted) == ("0001_a", "0002_b")
+
+
+def test_a_kill_while_it_is_recorded_records_nothing_and_the_next_run_does_it(
+    abc: list[str], cli: Cli, conn: Connection, take_over: Callable[..., tuple[str, ...]]
+) -> None:
+    conn.execute("create table a (id int); create table b (id int); create table c (id int)")
+    write_stamp(conn, Environment.TEST)
+    dies = (  # with the first of three migrations written
+        "import os, sys; from pliers_db.migrate.backend import PooledBackend as B; real = B.record\n"
+        "B.record = lambda self, m, what: os.kill(os.getpid(), 9) if m.id == '0002_b' else real(self, m, what)\n"
+        "from pliers_db.cli.main import main; sys.argv = ['pliers-db', 'migrate', 'baseline']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", dies], cwd=cli.folder, env=cli.environ(), capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert applied_ids(conn) == []
+    assert take_over() == ("0001_a", "0002_b", "0003_c")
 
 
 def test_a_record_that_does_not_fit_is_refused(
