@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from copy import copy
 from importlib import import_module
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
-from typer.main import get_command
+from typer.main import get_command, get_command_name, get_group
+from typer.models import CommandInfo
 
 COMMANDS: dict[str, str] = {
     "up": "From nothing to a migrated, seeded, healthy database.",
@@ -40,15 +42,28 @@ class LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] in COMMANDS:
-            self.commands[args[0]] = load_command(args[0])
+            self.commands[args[0]] = load_command(*args[:2])
         return super().resolve_command(ctx, args)
 
 
-def load_command(name: str) -> Any:
-    """Import one command's module and build the command."""
-    app = import_module(f"pliers_db.cli.{name}").app
+def load_command(name: str, called: str | None = None) -> Any:
+    """Import one command's module and build the command.
+
+    :param called: the word after it. If that is one of a group's commands, only this one is built: reading the options
+        of all of them takes longer than the imports.
+    """
+    app = copy(import_module(f"pliers_db.cli.{name}").app)
     app._add_completion = False  # --install-completion belongs to the program, not to each group
     app.rich_markup_mode = None  # plain help: rich alone would double the time that --help takes
-    command = get_command(app)
+    wanted = [each for each in app.registered_commands if called is not None and _name(each) == called]
+    if wanted and len(app.registered_commands) > 1:
+        app.registered_commands, app.registered_groups = wanted, []
+        command: Any = get_group(app)
+    else:
+        command = get_command(app)
     command.name = name
     return command
+
+
+def _name(command: CommandInfo) -> str:
+    return command.name or get_command_name(command.callback.__name__ if command.callback else "")
