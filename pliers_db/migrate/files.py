@@ -123,7 +123,7 @@ def read_folder(path: Path) -> Folder:
     :raises InputError: no such folder, no migration in it, a bad name, directive, dependency or encoding.
     """
     names = _list(path)
-    return _folder(path, names, lambda name: read_text(path / name))
+    return _folder(path, names, lambda name: read_text(f"{path}/{name}"))
 
 
 def folder_of_texts(path: Path, texts: Mapping[str, str]) -> Folder:
@@ -261,13 +261,14 @@ def parse_migration(folder: Path, name: str, text: str, rollbacks: set[str]) -> 
     )
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path | str) -> str:
     """Read a file of SQL: UTF-8, with or without a byte order mark.
 
     :raises UnreadableMigration: with the byte at which it is something else.
     """
     try:
-        content = path.read_bytes()
+        with open(path, "rb", buffering=0) as file:
+            content = file.read()
     except OSError as error:
         raise UnreadableMigration(f"{path} cannot be read", why=str(error), fix="Correct its permissions.") from error
     if b"\0" in content:
@@ -283,7 +284,7 @@ def read_text(path: Path) -> str:
         raise UnreadableMigration(
             f"{path}:{_line(content, error.start)}: not UTF-8 at byte offset {error.start}",
             why=f"Byte 0x{content[error.start]:02x} is no UTF-8; the file may be Latin-1.",
-            fix=f"iconv -f latin1 -t utf-8 {path.name} > new.sql && mv new.sql {path.name}",
+            fix=f"iconv -f latin1 -t utf-8 {Path(path).name} > new.sql && mv new.sql {Path(path).name}",
         ) from None
 
 
