@@ -207,6 +207,7 @@ def test_a_rollback_that_stops_part_way_goes_on_with_down(cli: Cli, write: Write
     cli("migrate", "up")
     assert cli("migrate", "down").code == 7
     assert state_of(cli, "0001_a") == "partial"
+    assert cli("migrate", "up").code == 4, "though nothing is pending"
     write("0002_c", "create table c ();")
     refused = cli("migrate", "up", "--json")
     assert refused.code == 4

@@ -26,8 +26,13 @@ def change(shop: Shop) -> None:
     shop.execute("insert into notes (id, body) values (7777, 'after the backup')")
 
 
+SLOW = "create table slow (a int check (pg_sleep(1) is not null)); insert into slow values (1)"
+"""A table that takes a second to load, however fast the machine is: a kill finds the restore in the middle."""
+
+
 @pytest.fixture
 def backed_up(big: Shop) -> Shop:
+    big.execute(SLOW)
     big.back_up()
     return big
 
@@ -101,6 +106,7 @@ def test_a_server_that_dies_in_the_middle_keeps_the_database(project: Path) -> N
             conn.execute("create database shop")
         shop = make_shop(project, server.target("shop"))
         make_bulk(shop.target, 24)
+        shop.execute(SLOW)
         shop.back_up()
         change(shop)
         now = shop.fingerprint()

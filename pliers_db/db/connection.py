@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from logging import DEBUG
+from time import monotonic
 from typing import Any, Final, Self, TypeVar, cast
 
 import psycopg
@@ -46,7 +46,7 @@ class PooledConnection(Lent, psycopg.Connection[Any]):
 
         :param statement: for the log; None: it is none.
         """
-        self.busy_since = begun = time.monotonic()
+        self.busy_since = begun = monotonic()
         try:
             result = _wait(self, gen, interval, timeout)
         except BaseException as error:
@@ -55,7 +55,7 @@ class PooledConnection(Lent, psycopg.Connection[Any]):
                 finished(self, statement, begun, error)
             raise
         self.busy_since = 0.0
-        if (statement is not None and queries.isEnabledFor(DEBUG)) or time.monotonic() - begun >= self.slow:
+        if (statement is not None and queries.isEnabledFor(DEBUG)) or monotonic() - begun >= self.slow:
             finished(self, statement or gen.__name__, begun)  # type: ignore[attr-defined]
         return result
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from threading import get_ident
+from time import monotonic
 from types import FrameType
 from typing import Any
 
@@ -92,7 +93,7 @@ class Lender:
         :param began: when it was asked for, by ``time.monotonic``.
         :param deadline: seconds from then on, after which the watchdog cuts it.
         """
-        now = time.monotonic()
+        now = monotonic()
         waited = conn.waited = now - began
         self._wait.record(waited)
         conn.origin = None
@@ -110,7 +111,7 @@ class Lender:
         entry, slip.entry = slip.entry, None
         if entry is None:
             return 0.0
-        now = time.monotonic()
+        now = monotonic()
         self._use.record(now - entry[0])
         return now
 

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from time import monotonic
 from types import FrameType, TracebackType
 from typing import Self, cast
 from weakref import WeakSet
@@ -110,7 +111,7 @@ class Database(Lender):
         if self._draining:
             raise PoolClosing(f"The pool of {self.target} is closing", fix="Nothing may borrow after drain().")
         supply = self._supply or self._opened()
-        began = time.monotonic()
+        began = monotonic()
         limit = self.limits.checkout_timeout if timeout is None else timeout
         try:
             conn = supply.take(began, limit)
@@ -139,7 +140,8 @@ class Database(Lender):
 
     def enter(self, timeout: float | None, deadline: float | None, borrower: FrameType) -> PooledConnection:
         """`borrow` through the circuit breaker; to be given back by `leave`."""
-        era = self.breaker.enter()
+        breaker = self.breaker
+        era = breaker.enter() if breaker.opened_at is not None else breaker.era
         try:
             conn = self.borrow(timeout, deadline, borrower)
         except ConnectFailed as error:

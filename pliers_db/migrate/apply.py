@@ -80,7 +80,8 @@ def up(
         planned = plan_up(status, to, steps)
         for entry in status.ahead:
             reporter.warn(f"{entry.id} is applied and newer than this folder")
-        if not (planned or status.of(State.SQUASHED) or status.of(State.SPLIT)):
+        half = any(entry.record for entry in status.of(State.PARTIAL))  # rolled back in part
+        if not (planned or half or status.of(State.SQUASHED) or status.of(State.SPLIT)):
             for entry in status.of(State.EDITED):
                 reporter.warn(f"{entry.id} was edited after it was applied")
             if not (history.complete and left_behind(conn, history.schema)):
