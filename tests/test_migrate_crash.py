@@ -131,6 +131,30 @@ def test_an_interrupted_run_cancels_rolls_back_and_frees_the_lock(
     assert "died" not in again.err
 
 
+def test_who_asks_a_second_time_is_not_made_to_wait(cli: Cli, write: Write, conn: Connection) -> None:
+    """A server that does not answer the cancel must not keep a person waiting."""
+    write("0001_a", f"create table a (); {GATE}")
+    conn.execute("select pg_advisory_lock(%s)", [GATE_KEY])
+    running = cli.start("migrate", "up")
+    wait_until(lambda: waiting_at_gate(conn))
+    query = "select pid from pg_locks where locktype = 'advisory' and objid = %s and not granted"
+    (backend,) = conn.execute(query, [GATE_KEY]).fetchone() or ()
+    os.kill(backend, signal.SIGSTOP)
+    try:
+        running.send_signal(signal.SIGTERM)
+        time.sleep(1.5)
+        assert running.poll() is None
+        running.send_signal(signal.SIGTERM)
+        running.communicate(timeout=20)
+        assert running.returncode == -signal.SIGTERM
+    finally:
+        os.kill(backend, signal.SIGCONT)
+    conn.execute("select pg_advisory_unlock_all()")
+    again = cli("migrate", "up", "--wait", "30")
+    assert again.code == 0, again.err
+    assert applied_ids(conn) == ["0001_a"]
+
+
 def test_a_run_whose_connection_is_terminated_says_so_and_the_next_succeeds(
     cli: Cli, write: Write, conn: Connection
 ) -> None:

@@ -322,3 +322,36 @@ def test_the_library_says_the_same_as_the_command(project: Path, abc: list[str],
         assert [d.id for d in outcome.applied] == abc
         assert [e.state for e in read_status(database, folder).entries] == [State.APPLIED] * 3
         assert [d.id for d in down(database, folder, environment=Environment.TEST).rolled_back] == ["0003_c"]
+
+
+def test_a_structure_file_follows_the_database_of_development(cli: Cli, write: Write, conn: Connection) -> None:
+    structure = cli.folder / "structure.sql"
+    development = {"PLIERS_ENV": "development"}
+    write("0001_a", "create table a (id int);", "drop table a;")
+    assert cli("migrate", "up", env=development).code == 0
+    assert not structure.exists(), "nobody has asked for one"
+    assert cli("migrate", "dump-schema", env=development).code == 0
+    write("0002_b", "create table b (id int);", "drop table b;")
+    assert cli("migrate", "up", "--no-dump", env=development).code == 0
+    assert "create table public.b" not in structure.read_text().lower()
+    assert cli("migrate", "redo", env=development).code == 0
+    assert "create table public.b" in structure.read_text().lower()
+    assert cli("migrate", "down", env=development).code == 0
+    assert "create table public.b" not in structure.read_text().lower()
+    structure.unlink()
+    structure.mkdir()
+    result = cli("migrate", "up", env=development)
+    assert result.code == 0, "what has run has run"
+    assert "structure.sql is not refreshed" in result.err
+
+
+def test_status_can_look_for_drift_too(cli: Cli, write: Write, conn: Connection) -> None:
+    write("0001_a", "create table a (id int);", "drop table a;")
+    assert cli("migrate", "up").code == 0
+    assert cli("migrate", "status", "--drift").code == 0
+    conn.execute("alter table a add extra text")
+    result = cli("migrate", "status", "--drift", "--json")
+    assert result.code == 1
+    assert result.json["applied"] == 1
+    assert "extra" in result.json["drift"]["differences"][0]["text"]
+    assert "extra" in cli("migrate", "status", "--drift").out

@@ -13,6 +13,8 @@ from pliers_db.units import format_count, format_duration
 
 if TYPE_CHECKING:
     from pliers_db.config import Settings, Target
+    from pliers_db.db import Database
+    from pliers_db.migrate import Folder
     from pliers_db.migrate.drift import Drift
     from pliers_db.migrate.judgement import Judgement
 
@@ -35,20 +37,27 @@ def drift(
 
     Exit code 1 if anything differs that drift.ignore does not accept. What could not be compared is told.
     """
+    settings, console = resolve(env, database_url), Console(quiet=quiet)
+    folder = folder_of(settings, directory)
+    with open_database(settings, "migrate drift") as database:
+        found = find_drift(database, folder, settings, console, scratch)
+    if json:
+        emit_json(drift_document(found, settings))
+    else:
+        tell_drift(found)
+    if found.found:
+        raise typer.Exit(1)
+
+
+def find_drift(
+    database: Database, folder: Folder, settings: Settings, console: Console, scratch: str | None = None
+) -> Drift:
+    """Compare the database with what its migrations build, as the project's settings have it."""
     from pliers_db.migrate.drift import drift as compare
     from pliers_db.migrate.judgement import read_ignores
 
-    settings, console = resolve(env, database_url), Console(quiet=quiet)
-    folder = folder_of(settings, directory)
     ignores = read_ignores(settings.project)
-    with open_database(settings, "migrate drift") as database:
-        found = compare(database, folder, ignores=ignores, scratch=scratch_target(scratch), reporter=console)
-    if json:
-        emit_json(_document(found, settings))
-    else:
-        _tell(found)
-    if found.found:
-        raise typer.Exit(1)
+    return compare(database, folder, ignores=ignores, scratch=scratch_target(scratch), reporter=console)
 
 
 def scratch_target(url: str | None) -> Target | None:
@@ -87,7 +96,8 @@ def judgement_document(judged: Judgement, unfinished: dict[str, str]) -> dict[st
     }
 
 
-def _tell(found: Drift) -> None:
+def tell_drift(found: Drift) -> None:
+    """Write what was found, and how it was looked for."""
     tell_judgement(found.judgement, found.unfinished)
     for note in found.notes:
         emit(f"note: {note}")
@@ -97,7 +107,8 @@ def _tell(found: Drift) -> None:
     emit(f"{format_count(count, 'difference') if count else 'No difference'} from what {what} build {how}")
 
 
-def _document(found: Drift, settings: Settings) -> dict[str, Any]:
+def drift_document(found: Drift, settings: Settings) -> dict[str, Any]:
+    """The same for ``--json``."""
     return {
         "target": str(settings.target),
         "environment": settings.environment,

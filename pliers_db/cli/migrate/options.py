@@ -26,6 +26,10 @@ RetriesOption = Annotated[
 ]
 DataLossOption = Annotated[bool, typer.Option("--allow-data-loss", help="Drop tables and columns that hold rows, too.")]
 
+NoDumpOption = Annotated[
+    bool, typer.Option("--no-dump", help="Leave structure.sql as it is; else development refreshes it if it is there.")
+]
+
 
 def folder_of(settings: Settings, directory: Path | None) -> Folder:
     """The migrations to work with: those of the project, or of another folder."""

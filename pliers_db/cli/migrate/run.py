@@ -20,19 +20,23 @@ from pliers_db.cli.context import (
     open_database,
     resolve,
 )
+from pliers_db.cli.migrate.drift import drift_document, find_drift, tell_drift
 from pliers_db.cli.migrate.options import (
     DataLossOption,
     DirOption,
     LockTimeoutOption,
+    NoDumpOption,
     RetriesOption,
     StatementTimeoutOption,
     WaitOption,
     folder_of,
 )
+from pliers_db.errors import PliersError
 from pliers_db.units import format_count, format_duration
 
 if TYPE_CHECKING:
     from pliers_db.config import Settings
+    from pliers_db.db import Database
     from pliers_db.migrate import Entry, Outcome
 
 
@@ -62,6 +66,9 @@ def new(
 
 def status(
     check: Annotated[bool, typer.Option("--check", help="Exit 1 if anything is pending, edited or missing.")] = False,
+    drift: Annotated[
+        bool, typer.Option("--drift", help="Compare the schema, too, as migrate drift does; exit 1 if it differs.")
+    ] = False,
     directory: DirOption = None,
     env: EnvOption = None,
     database_url: UrlOption = None,
@@ -75,6 +82,7 @@ def status(
     folder = folder_of(settings, directory)
     with open_database(settings, "migrate status") as database:
         found = read_status(database, folder)
+        drifted = find_drift(database, folder, settings, Console()) if drift else None
     counts = {state: len(found.of(state)) for state in State}
     if json:
         emit_json(
@@ -85,6 +93,7 @@ def status(
                 "pending": len(found.pending),
                 "states": {state: count for state, count in counts.items() if count},
                 "migrations": [_entry(e) for e in found.entries],
+                **({"drift": drift_document(drifted, settings)} if drifted else {}),
             }
         )
     else:
@@ -102,9 +111,11 @@ def status(
         emit_table(("STATE", "MIGRATION", "APPLIED AT", "TOOK", "BY", ""), rows, right=[3])
         always = (State.APPLIED, State.PENDING)
         emit(", ".join(f"{count} {state}" for state, count in counts.items() if count or state in always))
+        if drifted:
+            tell_drift(drifted)
     for warning in folder.warnings:
         Console().warn(warning)
-    if check and not found.clean:
+    if (check and not found.clean) or (drifted and drifted.found):
         raise typer.Exit(1)
 
 
@@ -124,6 +135,7 @@ def up(
     lock_timeout: LockTimeoutOption = 2.0,
     statement_timeout: StatementTimeoutOption = 0.0,
     retries: RetriesOption = 10,
+    no_dump: NoDumpOption = False,
     env: EnvOption = None,
     database_url: UrlOption = None,
     quiet: QuietOption = False,
@@ -148,6 +160,8 @@ def up(
             ),
             reporter=console,
         )
+        if not no_dump:
+            _refresh_structure(database, outcome, settings, console)
     _report(outcome, settings, json=json, quiet=quiet)
 
 
@@ -163,6 +177,7 @@ def down(
     lock_timeout: LockTimeoutOption = 2.0,
     statement_timeout: StatementTimeoutOption = 0.0,
     retries: RetriesOption = 10,
+    no_dump: NoDumpOption = False,
     env: EnvOption = None,
     database_url: UrlOption = None,
     quiet: QuietOption = False,
@@ -177,6 +192,7 @@ def down(
         confirm_db,
         quiet,
         json,
+        no_dump,
         steps=steps,
         to=to,
         allow_data_loss=allow_data_loss,
@@ -192,6 +208,7 @@ def redo(
     lock_timeout: LockTimeoutOption = 2.0,
     statement_timeout: StatementTimeoutOption = 0.0,
     retries: RetriesOption = 10,
+    no_dump: NoDumpOption = False,
     env: EnvOption = None,
     database_url: UrlOption = None,
     quiet: QuietOption = False,
@@ -206,6 +223,7 @@ def redo(
         confirm_db,
         quiet,
         json,
+        no_dump,
         steps=steps,
         again=True,
         allow_data_loss=allow_data_loss,
@@ -219,6 +237,7 @@ def _down(
     confirm_db: str | None,
     quiet: bool,
     json: bool,
+    no_dump: bool,
     **arguments: Any,
 ) -> None:
     from pliers_db import migrate
@@ -240,7 +259,27 @@ def _down(
                 **arguments,
             ),
         )
+        if not no_dump:
+            _refresh_structure(database, outcome, settings, console)
     _report(outcome, settings, json=json, quiet=quiet)
+
+
+def _refresh_structure(database: Database, outcome: Outcome, settings: Settings, console: Console) -> None:
+    """A project that keeps a structure.sql has it follow the database of development."""
+    if settings.environment != "development" or not (outcome.applied or outcome.rolled_back):
+        return
+    from pliers_db.migrate.structure import FILE, read_structure, write_structure
+
+    path = settings.project.root / FILE
+    if not path.exists():
+        return
+    try:
+        found = read_structure(database, path)
+        if found.stale:
+            write_structure(found)
+            console.info(f"{FILE} written")
+    except (PliersError, OSError) as error:  # the migrations have run: that stays the answer
+        console.warn(f"{FILE} is not refreshed: {error}")
 
 
 def _report(outcome: Outcome, settings: Settings, *, json: bool, quiet: bool) -> None:
