@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pliers_db.config import Environment
+from pliers_db.config import Environment, Target
 from pliers_db.db import Connection, connect, write_stamp
 from pliers_db.errors import NoGitRef
 from pliers_db.migrate import read_folder
@@ -307,6 +307,16 @@ def test_the_command_tells_what_it_found_and_touches_no_database(cli: Cli, write
     assert lines[2] == "no way back  0002_b: there is no 0002_b.rollback.sql"
     assert lines[3].startswith("2 migrations: 1 with findings, 1 without a way back (PostgreSQL 18")
     assert conn.execute("select count(*) from pg_class where relname in ('a', 'b')").fetchone() == (0,)
+
+
+def test_a_database_may_be_called_as_initdb_calls_its_first(cli: Cli, write: Write, target: Target) -> None:
+    """Services hand out a database named postgres."""
+    named = "alter database postgres"
+    write("0001_a", f"create table a (id int); {named} set work_mem = '5MB';", f"drop table a; {named} reset all;")
+    url = url_of(target.with_database("postgres"))
+    for command in (("verify",), ("verify", "--rows"), ("trace",)):
+        done = cli("migrate", *command, "--database-url", url, "--json")
+        assert done.code == 0, done.out
 
 
 def with_scratch(cli: Cli, playground: Server, *arguments: str) -> Any:

@@ -12,7 +12,7 @@ from psycopg.pq import ExecStatus, TransactionStatus
 
 from pliers_db.catalog import snapshot
 from pliers_db.config import Target
-from pliers_db.db import Connection, Database, load_queries, read_stamp
+from pliers_db.db import Connection, Database, connect, load_queries, read_stamp
 from pliers_db.errors import ScratchProtected, ScratchUnusable
 from pliers_db.migrate.files import MigrationFile, RollbackFile
 from pliers_db.migrate.parser import place_of, split
@@ -187,7 +187,12 @@ def open_bench(name: str, scratch: Target | None = None, reporter: Reporter = SI
     """
     with ExitStack() as stack:
         if scratch is None:
-            server = stack.enter_context(scratch_server()).target()
+            own = stack.enter_context(scratch_server())
+            server = own.target()
+            if name == server.dbname:  # services call theirs so, and initdb its first
+                server = own.target("template1")
+                with connect(server) as admin:
+                    admin.execute(sql.SQL("drop database {}").format(sql.Identifier(name)))
         else:
             server, name = scratch, f"pliers_verify_{secrets.token_hex(4)}"
             check_unprotected(server)
